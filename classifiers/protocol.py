@@ -1,0 +1,54 @@
+"""The seam of the gate: one method, its fake, and what it returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiling.stack import TileStack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelId:
+    """Which model, to the bit."""
+
+    name: str
+    """Name of a rule or bundle."""
+    sha256: str
+    """Of its weights, or of the rule and its parameters."""
+
+
+class Classifier(Protocol):
+    """Scores tiles. Cheap."""
+
+    model: ModelId
+    """Who scores."""
+    bands: tuple[str, ...]
+    """Bands it needs, in order."""
+    classes: tuple[str, ...]
+    """What it scores."""
+
+    def score(self, stack: TileStack) -> NDArray[np.float32]:
+        """(n, classes) in [0, 1]: how much each tile is of each class."""
+
+
+class FakeClassifier:
+    """Scores every tile alike, or by a table of tile ids: for tests and dry runs."""
+
+    def __init__(self, probability: float | dict[str, float] = 1.0, bands: tuple[str, ...] = ("grey",)) -> None:
+        """probability: of the one class "any", for all tiles or by tile id (0 where absent)."""
+        self._probability = probability
+        self.bands, self.classes = bands, ("any",)
+        self.model = ModelId(name="fake", sha256=f"fake-{probability}")
+
+    def score(self, stack: TileStack) -> NDArray[np.float32]:
+        """See Classifier."""
+        p = self._probability
+        scores = [p.get(tile.id, 0.0) if isinstance(p, dict) else p for tile in stack.tiles]
+        return np.array(scores, np.float32)[:, None]
+
+
+_: type[Classifier] = FakeClassifier

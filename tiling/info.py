@@ -1,0 +1,81 @@
+"""What an image says of itself, and the planes it is worked on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from affine import Affine
+
+Unit = Literal["m", "um"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelSize:
+    """Ground or glass size of one pixel."""
+
+    y: float
+    """Height of a pixel, in `unit`."""
+    x: float
+    """Width of a pixel, in `unit`."""
+    unit: Unit
+    """m for rasters, um for slides."""
+
+    def __post_init__(self) -> None:
+        if not (0 < self.y < float("inf") and 0 < self.x < float("inf")):
+            raise ValueError(f"a pixel size must be positive and finite, not {self.y} x {self.x} {self.unit}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInfo:
+    """One image at its native pixel size."""
+
+    uri: str
+    """Where it is, as a person would write it; several files are joined by a comma."""
+    kind: Literal["raster", "slide"]
+    """raster: georeferenced, metres. slide: micrometres."""
+    shape_px: tuple[int, int]
+    """(height, width), px."""
+    bands: tuple[str, ...]
+    """Names of the bands a read returns, in order."""
+    dtype: str
+    """numpy dtype of the pixels, such as uint8."""
+    nodata: float | None
+    """The value that means "no data" in every band, or None."""
+    pixel_size: PixelSize
+    """Native pixel size; for a geographic CRS the ground size at the image's centre."""
+    transform: Affine | None
+    """Pixel edges (x, y) to CRS coordinates, or None for slides and bare pixels."""
+    crs: str | None
+    """CRS as WKT, or None for slides and bare pixels."""
+    may_lack_data: bool = True
+    """False when every pixel is known to hold data (no nodata value, mask or transparency)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plane:
+    """An image at one pixel size: plane pixel i covers image rows [i * scale, (i + 1) * scale)."""
+
+    shape_px: tuple[int, int]
+    """(height, width), px of the plane."""
+    scale: tuple[float, float]
+    """Image pixels under one plane pixel, (y, x), at least 1. Need not be whole."""
+
+    def edges(self, start: int, size: int, axis: int) -> tuple[float, float]:
+        """First and last image coordinate (px, float) under `size` plane pixels from `start` along `axis`."""
+        return start * self.scale[axis], (start + size) * self.scale[axis]
+
+    def coarser(self, shape_px: tuple[int, int], factor: float) -> Plane:
+        """A plane whose pixels are `factor` times larger; its last row and column may reach over the image."""
+        return Plane(shape_px=shape_px, scale=(self.scale[0] * factor, self.scale[1] * factor))
+
+
+def native_plane(info: ImageInfo) -> Plane:
+    """The image's own pixels."""
+    return Plane(shape_px=info.shape_px, scale=(1.0, 1.0))
+
+
+def plane_at(info: ImageInfo, factor: float) -> Plane:
+    """The plane `factor` times coarser than the image whose pixels cover it exactly, without a cut last pixel."""
+    height, width = (max(1, round(side / factor)) for side in info.shape_px)
+    return Plane(shape_px=(height, width), scale=(info.shape_px[0] / height, info.shape_px[1] / width))

@@ -1,0 +1,65 @@
+"""Tiles as arrays: what models receive, and what they give back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiling.grid import Tile
+from tiling.info import Plane
+from tiling.source import Pixels, Source
+from tiling.window import Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TileStack:
+    """Tiles of equal size, halo included."""
+
+    tiles: tuple[Tile, ...]
+    """Which tiles, in order."""
+    pixels: NDArray[np.generic]
+    """(n, band, h, w) in the image's dtype."""
+    valid: NDArray[np.bool_]
+    """(n, h, w), True = data; False outside the image."""
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MaskStack:
+    """Labels of tiles, halo included until cropped."""
+
+    tiles: tuple[Tile, ...]
+    """Which tiles, in order."""
+    labels: NDArray[np.uint8]
+    """(n, h, w), 0 = background, i = classes[i - 1]; 0 where the pixel is not valid."""
+    classes: tuple[str, ...]
+    """Names of labels 1, 2, …"""
+
+
+def read_stack(source: Source, tiles: Sequence[Tile], plane: Plane) -> TileStack:
+    """Read each tile with its halo."""
+    reads = [source.read(tile.read, plane) for tile in tiles]
+    return TileStack(
+        tiles=tuple(tiles), pixels=np.stack([r.data for r in reads]), valid=np.stack([r.valid for r in reads])
+    )
+
+
+def cut_stack(pixels: Pixels, tiles: Sequence[Tile], window: Window) -> TileStack:
+    """Cut the tiles out of one array that covers all their reads. window: where the array lies on their plane."""
+    cuts = [tile.read.relative_to(window).slices for tile in tiles]
+    return TileStack(
+        tiles=tuple(tiles),
+        pixels=np.stack([pixels.data[:, rows, cols] for rows, cols in cuts]),
+        valid=np.stack([pixels.valid[rows, cols] for rows, cols in cuts]),
+    )
+
+
+def crop_to_core(array: NDArray[np.generic], tile: Tile) -> NDArray[np.generic]:
+    """The core of one tile out of its read: array (…, h, w) -> (…, core height, core width)."""
+    rows, cols = tile.core.relative_to(tile.read).slices
+    return array[..., rows, cols]
