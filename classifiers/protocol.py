@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tiling.info import PixelSize
 from tiling.stack import TileStack
 
 
@@ -19,6 +20,12 @@ class ModelId:
     """Name of a rule or bundle."""
     sha256: str
     """Of its weights, or of the rule and its parameters."""
+    pixel_size: PixelSize | None = None
+    """Pixel size it was trained at; None for rules, which take any."""
+    pixel_size_range: tuple[float, float] = (0.8, 1.25)
+    """Shares of `pixel_size` it is valid for."""
+    threshold: float | None = None
+    """Gates: the threshold its evidence recommends."""
 
 
 class Classifier(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +25,11 @@ class PixelSize:
     def __post_init__(self) -> None:
         if not (0 < self.y < float("inf") and 0 < self.x < float("inf")):
             raise ValueError(f"a pixel size must be positive and finite, not {self.y} x {self.x} {self.unit}")
+
+    @property
+    def mean(self) -> float:
+        """Side of the square pixel of the same area, in `unit`."""
+        return math.sqrt(self.y * self.x)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +54,8 @@ class ImageInfo:
     """Pixel edges (x, y) to CRS coordinates, or None for slides and bare pixels."""
     crs: str | None
     """CRS as WKT, or None for slides and bare pixels."""
-    may_lack_data: bool = True
-    """False when every pixel is known to hold data (no nodata value, mask or transparency)."""
+    may_hide_data: bool = True
+    """True when a coarser plane may show no data where the native one holds a sliver of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

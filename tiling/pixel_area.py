@@ -80,13 +80,17 @@ def pixel_areas(info: ImageInfo, plane: Plane) -> PixelAreas:
     return ConstantAreas(abs(transform.determinant) * metres**2, "m2", "planar")
 
 
+def window_area(areas: PixelAreas, window: Window) -> float:
+    """Area of all pixels of a window, in the unit of `areas`."""
+    pixel_area = areas.of(window)
+    return math.fsum(pixel_area.flat) * window.height * window.width / pixel_area.size
+
+
 def plane_area(areas: PixelAreas, shape_px: tuple[int, int]) -> float:
-    """Area of the whole plane, in the unit of `areas`."""
+    """Area of the whole plane, in the unit of `areas`; strip by strip, as rotated degrees have an area per pixel."""
     height, width = shape_px
-    rows = (Window(y=y, x=0, height=1, width=width) for y in range(height))
-    if isinstance(areas, ConstantAreas):
-        return areas.area * height * width
-    return math.fsum(float(a.sum()) * (width // a.shape[1]) for a in map(areas.of, rows))
+    strips = (Window(y=y, x=0, height=min(256, height - y), width=width) for y in range(0, height, 256))
+    return math.fsum(window_area(areas, strip) for strip in strips)
 
 
 def require_planar_metres(crs: CRS, uri: str) -> float:

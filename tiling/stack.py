@@ -28,6 +28,13 @@ class TileStack:
     def __len__(self) -> int:
         return len(self.tiles)
 
+    def pick(self, chosen: Sequence[int], bands: Sequence[int]) -> TileStack:
+        """Some of the tiles, with some of the bands, by position."""
+        pixels = self.pixels[list(chosen)]
+        if list(bands) != list(range(pixels.shape[1])):
+            pixels = pixels[:, list(bands)]
+        return TileStack(tiles=tuple(self.tiles[i] for i in chosen), pixels=pixels, valid=self.valid[list(chosen)])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MaskStack:

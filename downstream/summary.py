@@ -1,0 +1,69 @@
+"""From tile records to the numbers people use. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from downstream.area import AreaCount, AreaUnit, sum_counts
+from downstream.audit import Missed, estimate_missed
+from tiling.record import TileRecord
+from tiling.state import State
+
+UNSEEN = (State.PLANNED, State.UNREADABLE, State.FAILED)
+"""States whose area nobody observed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassArea:
+    """One class of the segmenter over the whole image."""
+
+    name: str
+    """The class."""
+    mapped: AreaCount
+    """Counted in every tile that was segmented, audited ones included."""
+    missed: Missed | None
+    """What may lie in the tiles nobody segmented; None when no audit can tell."""
+
+
+def funnel(tiles: Sequence[TileRecord]) -> dict[str, int]:
+    """Tiles per fate: empty + negative + positive + unreadable + failed (+ planned) = total; audited are negatives."""
+    n = Counter(tile.state for tile in tiles)
+    counts = {
+        "total": len(tiles),
+        "empty": n[State.EMPTY],
+        "negative": n[State.NEGATIVE] + n[State.AUDITED],
+        "positive": n[State.POSITIVE] + n[State.SEGMENTED],
+        "audited": n[State.AUDITED],
+        "unreadable": n[State.UNREADABLE],
+        "failed": n[State.FAILED],
+    }
+    return counts | ({"planned": n[State.PLANNED]} if n[State.PLANNED] else {})
+
+
+def observed_area(tiles: Sequence[TileRecord]) -> float:
+    """Area of valid pixels that some step looked at, m2 or um2."""
+    return math.fsum(tile.valid_area for tile in tiles if tile.state not in UNSEEN)
+
+
+def class_areas(tiles: Sequence[TileRecord], classes: Sequence[str], unit: AreaUnit, tile_area: float) -> list[ClassArea]:
+    """Area of every class. tile_area: of a full tile, the most that one can hold."""
+    seen = [tile for tile in tiles if tile.pixels]
+    audited = [tile for tile in tiles if tile.state is State.AUDITED]
+    rest = sum(tile.state is State.NEGATIVE for tile in tiles)
+    return [
+        ClassArea(
+            name=name,
+            mapped=sum_counts((AreaCount.of(t.pixels[i], t.area[i], unit) for t in seen), unit),
+            missed=estimate_missed([t.area[i] for t in audited], tile_area, rest),
+        )
+        for i, name in enumerate(classes)
+    ]
+
+
+def merge_stages(gate: Sequence[TileRecord], segment: Sequence[TileRecord]) -> list[TileRecord]:
+    """One record per tile: the segmenter's where it looked, with the gate's score kept."""
+    later = {(tile.row, tile.col): tile for tile in segment}
+    return [replace(later.get((tile.row, tile.col), tile), score=tile.score) for tile in gate]

@@ -1,0 +1,56 @@
+"""Numbers as people read them. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from downstream.area import PER_UNIT, AreaUnit
+
+METRIC: dict[AreaUnit, tuple[str, ...]] = {"m2": ("m2", "ha", "km2"), "um2": ("um2", "mm2")}
+
+
+def convert(area: float | None, base: AreaUnit, unit: str) -> tuple[float | None, str]:
+    """(area, unit) in the unit people asked for; one of the other kind falls back to ha or mm2."""
+    chosen = unit if unit in METRIC[base] else METRIC[base][1]
+    return (None if area is None else area / PER_UNIT[chosen]), chosen
+
+
+def area_text(area: float | None, summary: dict[str, Any]) -> str:
+    """Such as "1,234.5 ha" or "unknown"."""
+    value, unit = convert(area, summary["area"]["unit"], summary["area"]["display_unit"])
+    if value is None:
+        return "unknown"
+    return f"{value:,.0f} {unit}" if value >= 1e5 else f"{value:,.4g} {unit}" if value < 1e3 else f"{value:,.1f} {unit}"
+
+
+def class_lines(summary: dict[str, Any]) -> list[str]:
+    """One line per class: what was mapped, and what may have been missed."""
+    return [f"{row['name']} {area_text(row['mapped'], summary)}{missed_text(row, summary)}" for row in rows(summary)]
+
+
+def missed_text(row: dict[str, Any], summary: dict[str, Any]) -> str:
+    """Such as " + 0.2 ha missed (at most 3 ha)"; empty when nothing was left out."""
+    if row["missed_high"] is None:
+        return " (no audit: what the gate left out is unknown)"
+    if row["missed_high"] == 0:
+        return ""
+    estimate, high = (area_text(row[key], summary) for key in ("missed_estimate", "missed_high"))
+    return f" + {estimate} missed by the gate (at most {high}, 95 %)"
+
+
+def rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """The classes of a summary."""
+    return list(summary["area"]["classes"])
+
+
+def funnel_lines(summary: dict[str, Any]) -> list[tuple[str, int, str]]:
+    """(state, tiles, meaning) in the order a tile meets them; the states sum to the grid."""
+    meaning = {
+        "empty": "no data there, nothing run",
+        "negative": "kept out by the gate",
+        "positive": "let through and segmented",
+        "unreadable": "could not be read: NOT observed",
+        "failed": "code or machine failed: NOT observed",
+        "planned": "not done yet: NOT observed",
+    }
+    return [(name, summary["tiles"].get(name, 0), text) for name, text in meaning.items() if name in summary["tiles"]]

@@ -1,0 +1,48 @@
+"""Who does the spans: threads of this process, or Prefect. Both run the same functions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Protocol
+
+from flows.gate_stage import gate_span
+from flows.segment_stage import segment_span
+from flows.span import BatchKey, SegmentBatch, SpanReport
+
+
+class Engine(Protocol):
+    """Runs the spans of a stage in any order, in parallel."""
+
+    workers: int
+    """How many spans run at once."""
+
+    def gate(self, run_path: str, spans: Sequence[list[BatchKey]]) -> Iterator[SpanReport]:
+        """Stage 1; yields a report as each span ends. An error in one ends the run after the others."""
+
+    def segment(self, run_path: str, spans: Sequence[list[SegmentBatch]]) -> Iterator[SpanReport]:
+        """Stage 2, likewise."""
+
+
+class LocalEngine:
+    """Threads: decoders, numpy and the runtimes release the GIL."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        """workers: threads; the number of cores when None."""
+        self.workers = workers or os.cpu_count() or 1
+
+    def gate(self, run_path: str, spans: Sequence[list[BatchKey]]) -> Iterator[SpanReport]:
+        """See Engine."""
+        with ThreadPoolExecutor(self.workers) as pool:
+            for done in as_completed([pool.submit(gate_span, run_path, span) for span in spans]):
+                yield done.result()
+
+    def segment(self, run_path: str, spans: Sequence[list[SegmentBatch]]) -> Iterator[SpanReport]:
+        """See Engine."""
+        with ThreadPoolExecutor(self.workers) as pool:
+            for done in as_completed([pool.submit(segment_span, run_path, span) for span in spans]):
+                yield done.result()
+
+
+_: type[Engine] = LocalEngine

@@ -1,0 +1,134 @@
+"""Stage 1: screen and score every tile on the gate plane; each batch ends with its commit record."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifiers.gate import gate_scores, let_through
+from classifiers.rules import RULES
+from flows.job import Job, open_job
+from flows.reading import Readings, read_batch
+from flows.span import BatchKey, SpanReport, report_span
+from storage.ledger import BatchRecord
+from tiling.errors import BadData
+from tiling.grid import Batch, Tile
+from tiling.pixel_area import window_area
+from tiling.record import TileRecord
+from tiling.stack import TileStack, crop_to_core
+from tiling.state import State
+
+log = logging.getLogger("tilegate")
+
+
+def gate_span(run_path: str, batches: list[BatchKey]) -> SpanReport:
+    """Gate some batches of a run, one after the other."""
+    started = time.monotonic()
+    records = []
+    with open_job(run_path) as job:
+        for row, col in batches:
+            record = gate_batch(job, row, col)
+            job.run.commit(record)
+            records.append(record)
+    return report_span(records, time.monotonic() - started)
+
+
+def gate_batch(job: Job, row: int, col: int) -> BatchRecord:
+    """Read a batch on the gate plane, keep its pixels, score its tiles. The caller commits the record."""
+    started = time.monotonic()
+    batch = job.plan.gate_grid.batch(row, col)
+    readings = read_batch(job.source, batch, job.plan.gate_plane)
+    records = gate_tiles(job, readings)
+    shards = job.run.write_gate_pixels(batch, paint(job, batch, readings)) if job.recipe.store.pixels else {}
+    return BatchRecord(
+        stage="gate", row=row, col=col, tiles=records, shards=shards, seconds=time.monotonic() - started
+    )
+
+
+def gate_tiles(job: Job, readings: Readings) -> tuple[TileRecord, ...]:
+    """The fate of every tile of a batch, in grid order."""
+    records = {
+        (tile.row, tile.col): TileRecord(row=tile.row, col=tile.col, state=State.UNREADABLE, reason=reason)
+        for tile, reason in readings.unreadable
+    }
+    if readings.stack is not None:
+        records |= {(record.row, record.col): record for record in screen_and_score(job, readings.stack)}
+    return tuple(records[key] for key in sorted(records))
+
+
+def screen_and_score(job: Job, stack: TileStack) -> list[TileRecord]:
+    """Empty tiles are found without the model; the rest is scored."""
+    share = np.array([crop_to_core(v, t).mean() for v, t in zip(stack.valid, stack.tiles, strict=True)])
+    empty = (1 - share >= job.recipe.screen.max_nodata) | lacks_tissue(job, stack)
+    records = [_unscored(job, stack.tiles[i], float(share[i])) for i in np.flatnonzero(empty)]
+    chosen = np.flatnonzero(~empty).tolist()
+    if chosen:
+        records += score_tiles(job, stack.pick(chosen, job.bands_of(job.gate)), share[chosen])
+    return records
+
+
+def score_tiles(job: Job, stack: TileStack, share: NDArray[np.float64]) -> list[TileRecord]:
+    """Score a stack; when that fails, each tile alone, so that one bad tile fails alone."""
+    try:
+        scores = gate_scores(job.gate.score(stack), job.columns)
+        if not np.isfinite(scores).all():
+            bad = ", ".join(stack.tiles[i].id for i in np.flatnonzero(~np.isfinite(scores))[:4])
+            raise FloatingPointError(f"gate {job.gate.model.name} gave a score that is no number for {bad}")
+    except Exception as error:  # a model may fail in any way; the tile is counted, nothing is swallowed
+        if len(stack) > 1:
+            alone = (stack.pick([i], range(stack.pixels.shape[1])) for i in range(len(stack)))
+            return [record for i, one in enumerate(alone) for record in score_tiles(job, one, share[i : i + 1])]
+        log.exception("tile %s of %s failed at the gate", stack.tiles[0].id, job.plan.image.uri)
+        reason = f"gate: {type(error).__name__}: {error}"
+        return [TileRecord(row=stack.tiles[0].row, col=stack.tiles[0].col, state=State.FAILED, reason=reason)]
+    return [_scored(job, tile, float(s), float(v)) for tile, s, v in zip(stack.tiles, scores, share, strict=True)]
+
+
+def lacks_tissue(job: Job, stack: TileStack) -> NDArray[np.bool_]:
+    """(n,), True where a slide's tile holds less tissue than the recipe wants to see."""
+    cut = job.recipe.screen.tissue_cut
+    if job.recipe.screen.min_tissue == 0 or cut is None:
+        return np.zeros(len(stack), bool)
+    tissue = (RULES["tissue"].amount(stack.pixels[:, :3]) > cut) & stack.valid
+    return np.asarray(tissue.mean((1, 2)) < job.recipe.screen.min_tissue)
+
+
+def paint(job: Job, batch: Batch, readings: Readings) -> NDArray[np.generic]:
+    """(band, h, w) of the batch's core; 0 where a tile could not be read or holds no data."""
+    canvas = np.zeros((len(job.plan.image.bands), *batch.core.shape_px), job.plan.image.dtype)
+    if readings.stack is None:
+        return canvas
+    for tile, pixels, valid in zip(readings.stack.tiles, readings.stack.pixels, readings.stack.valid, strict=True):
+        rows, cols = tile.core.relative_to(batch.core).slices
+        canvas[:, rows, cols] = np.where(crop_to_core(valid, tile), crop_to_core(pixels, tile), 0)
+    return canvas
+
+
+def _scored(job: Job, tile: Tile, score: float, share: float) -> TileRecord:
+    passes = let_through(score, job.threshold)
+    return TileRecord(
+        row=tile.row,
+        col=tile.col,
+        state=State.POSITIVE if passes else State.NEGATIVE,
+        score=score,
+        valid_area=_core_area(job, tile) * share,
+    )
+
+
+def _unscored(job: Job, tile: Tile, share: float) -> TileRecord:
+    """Empty; but a tile without any data here passes if the fine plane holds a sliver that coarse pixels lost."""
+    if share == 0 and job.plan.image.may_hide_data:
+        core = job.plan.grid.tile(tile.row, tile.col).core
+        try:
+            if job.source.read(core, job.plan.fine).valid.any():
+                return TileRecord(row=tile.row, col=tile.col, state=State.POSITIVE)
+        except BadData as error:
+            return TileRecord(row=tile.row, col=tile.col, state=State.UNREADABLE, reason=str(error))
+    return TileRecord(row=tile.row, col=tile.col, state=State.EMPTY, valid_area=_core_area(job, tile) * share)
+
+
+def _core_area(job: Job, tile: Tile) -> float:
+    return window_area(job.areas, job.plan.grid.tile(tile.row, tile.col).core)

@@ -1,0 +1,66 @@
+"""The path of a run: create, gate, one wait, segment, summarise. Any engine, no way back."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from flows.engine import Engine
+from flows.progress import Progress
+from flows.recipe import Recipe
+from flows.results import publish
+from flows.selection import has_holes, select, still_to_segment
+from flows.span import GATE_TILES_PER_SPAN, SEGMENT_TILES_PER_SPAN, BatchKey, SegmentBatch, cut_spans
+from storage.ledger import BatchRecord
+from storage.plan import RunPlan
+from storage.run import Run
+from tiling.record import TileRecord
+
+
+def execute(plan: RunPlan, out: Path, engine: Engine, progress: Progress) -> dict[str, Any]:
+    """Do the plan, or what is left of it, and return the summary (see summary.json)."""
+    started = time.monotonic()
+    run = Run.create(out, plan)
+    recipe = Recipe.model_validate(plan.recipe)
+    gated = gate_stage(run, engine, progress)
+    gate_s = time.monotonic() - started
+    segmented = segment_stage(run, select(plan, recipe, gated), engine, progress)
+    seconds = {"gate": gate_s, "segment": time.monotonic() - started - gate_s}
+    return publish(run, recipe, gated, segmented, seconds)
+
+
+def gate_stage(run: Run, engine: Engine, progress: Progress) -> list[TileRecord]:
+    """Stage 1 over the batches not yet committed; every tile of the grid after it."""
+    left = pending_gate(run)
+    grid = run.plan.grid
+    weights = [len(grid.batch(*key).tiles) for key in left]
+    progress.start("gate", sum(weights))
+    spans = [left[cut] for cut in cut_spans(weights, GATE_TILES_PER_SPAN, engine.workers)]
+    for report in engine.gate(str(run.path), spans):
+        progress.advance(report)
+    return tiles_of(run.committed("gate"))
+
+
+def pending_gate(run: Run) -> list[BatchKey]:
+    """Batches without a clean commit record, in grid order."""
+    done = {(record.row, record.col) for record in run.committed("gate") if not has_holes(record)}
+    rows, cols = run.plan.grid.shape_batches
+    return [(row, col) for row in range(rows) for col in range(cols) if (row, col) not in done]
+
+
+def segment_stage(run: Run, chosen: list[SegmentBatch], engine: Engine, progress: Progress) -> list[TileRecord]:
+    """Stage 2 over what is not yet committed; every segmented tile after it."""
+    left = still_to_segment(chosen, run.committed("segment"))
+    weights = [len(batch.tiles) for batch in left]
+    progress.start("segment", sum(weights))
+    spans = [left[cut] for cut in cut_spans(weights, SEGMENT_TILES_PER_SPAN, engine.workers)]
+    for report in engine.segment(str(run.path), spans):
+        progress.advance(report)
+    current = {(batch.row, batch.col) for batch in chosen}
+    return tiles_of([record for record in run.committed("segment") if (record.row, record.col) in current])
+
+
+def tiles_of(records: list[BatchRecord]) -> list[TileRecord]:
+    """All tiles of some batches, in grid order."""
+    return sorted((tile for record in records for tile in record.tiles), key=lambda tile: (tile.row, tile.col))

@@ -1,0 +1,170 @@
+"""From an image and a recipe to a plan: bands, planes, grid, fitted numbers. Reads the image, writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from classifiers.gate import positive_columns
+from classifiers.protocol import Classifier
+from classifiers.rules import RULES
+from downstream.protocol import Segmenter
+from flows.models import open_gate, open_segmenter, unfitted_rule
+from flows.recipe import Recipe
+from storage.plan import RunPlan
+from tiling.errors import BadInput
+from tiling.grid import TileGrid
+from tiling.identity import image_identity
+from tiling.info import ImageInfo, Plane, plane_at
+from tiling.open import open_source
+from tiling.pixel_area import pixel_areas
+from tiling.source import Pixels, Source, SourceSpec
+from tiling.window import Window
+
+COARSE_PX = 2048
+"""Longest side of the plane that cuts are fitted on, px."""
+RULE_DOWNSAMPLE = 8.0
+"""Gate pixels per fine pixel along one side where nobody says otherwise."""
+
+
+def make_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
+    """Everything a run needs to know, decided now. Raises BadInput with what to do instead."""
+    source = open_source(spec)
+    try:
+        fitted = fit_cuts(source, recipe)
+        gate, segmenter = open_gate(*_gate(fitted)), open_segmenter(*_segment(fitted))
+        spec, info = require_bands(spec, source.info, needed_bands(segmenter, gate), fitted.name)
+        fine = fine_plane(info, fitted, segmenter)
+        pixel_areas(info, fine)  # refuses now, not after the work, where no honest area exists
+        final = fill_gate(fitted, info, fine, gate)
+    finally:
+        source.close()
+    tile = final.tile
+    return RunPlan(
+        name=final.name,
+        source=spec,
+        identity=image_identity(spec),
+        image=info,
+        fine=fine,
+        grid=TileGrid(shape_px=fine.shape_px, tile_px=tile.size_px, halo_px=tile.halo_px, batch_tiles=tile.batch),
+        gate_tile_px=max(1, round(tile.size_px / (final.gate.downsample or 1))),
+        classes=segmenter.classes,
+        models={"gate": _identity(gate), "segmenter": _identity(segmenter)},
+        recipe=final.model_dump(mode="json"),
+    )
+
+
+def fit_cuts(source: Source, recipe: Recipe) -> Recipe:
+    """The recipe with rules that need it (tissue) cut by Otsu on a coarse plane of this image."""
+    parts: dict[str, Any] = {}
+    coarse: Pixels | None = None
+    for name in ("segment", "gate"):
+        part = getattr(recipe, name)
+        rule = unfitted_rule(part.model, part.cut)
+        if rule is not None:
+            coarse = coarse or read_coarse(source, COARSE_PX)
+            parts[name] = part.model_copy(update={"cut": rule.fitted(coarse).cut})
+    if recipe.screen.min_tissue > 0 and recipe.screen.tissue_cut is None:
+        cut = RULES["tissue"].fitted(coarse or read_coarse(source, COARSE_PX)).cut
+        parts["screen"] = recipe.screen.model_copy(update={"tissue_cut": cut})
+    return recipe.model_copy(update=parts)
+
+
+def read_coarse(source: Source, longest_px: int) -> Pixels:
+    """The whole image on a plane of at most `longest_px` a side."""
+    plane = coarse_plane(source.info, longest_px)
+    return source.read(Window(y=0, x=0, height=plane.shape_px[0], width=plane.shape_px[1]), plane)
+
+
+def coarse_plane(info: ImageInfo, longest_px: int) -> Plane:
+    """The plane `read_coarse` reads."""
+    return plane_at(info, max(1.0, max(info.shape_px) / longest_px))
+
+
+def needed_bands(segmenter: Segmenter, gate: Classifier) -> tuple[str, ...]:
+    """The segmenter's bands, then those only the gate wants."""
+    return tuple(dict.fromkeys((*segmenter.bands, *gate.bands)))
+
+
+def require_bands(
+    spec: SourceSpec, info: ImageInfo, needed: Sequence[str], recipe: str
+) -> tuple[SourceSpec, ImageInfo]:
+    """The same image with just the bands the models read. Raises BadInput naming the bands there are."""
+    missing = [name for name in needed if name not in info.bands]
+    if missing:
+        there = ", ".join(info.bands)
+        example = ",".join(f"{name}={number}" for number, name in enumerate(needed, start=1))
+        raise BadInput(
+            f"{info.uri}: recipe {recipe} needs band {' and '.join(missing)}, but the image's bands are {there}. "
+            f"Say which is which by number or name, for instance --bands {example}"
+        )
+    if info.kind == "slide" and not spec.bands and tuple(needed) == info.bands:
+        return spec, info
+    wanted = dict(spec.bands) or {name: name for name in info.bands}
+    narrow = replace(spec, bands=tuple((name, wanted[name]) for name in needed))
+    with_bands = open_source(narrow)
+    try:
+        return narrow, with_bands.info
+    finally:
+        with_bands.close()
+
+
+def fine_plane(info: ImageInfo, recipe: Recipe, segmenter: Segmenter) -> Plane:
+    """The segmenter's plane: the recipe's pixel size, else the model's, else the image's own."""
+    unit, native = info.pixel_size.unit, info.pixel_size.mean
+    wanted = recipe.tile.pixel_size or native
+    trained = segmenter.model.pixel_size
+    if trained is not None:
+        low, high = (share * trained.mean for share in segmenter.model.pixel_size_range)
+        wanted = wanted if low <= wanted <= high and trained.unit == unit else trained.mean
+        if native > high or trained.unit != unit:
+            raise BadInput(
+                f"{info.uri} has pixels of {native:.4g} {unit}; {segmenter.model.name} is valid for {low:.4g} to "
+                f"{high:.4g} {trained.unit}. Bring an image of that pixel size, or a model made for this one."
+            )
+    if wanted < native * 0.999:
+        raise BadInput(
+            f"{info.uri} has pixels of {native:.4g} {unit}; {wanted:.4g} {unit} were asked for, finer than the file "
+            "holds. Ask for a coarser pixel size, or bring a finer image."
+        )
+    return plane_at(info, wanted / native if wanted > native * 1.001 else 1.0)
+
+
+def fill_gate(recipe: Recipe, info: ImageInfo, fine: Plane, gate: Classifier) -> Recipe:
+    """The recipe with the gate's threshold and downsample filled in."""
+    positive_columns(gate.classes, recipe.gate.positive)
+    threshold = recipe.gate.threshold
+    if threshold is None:
+        threshold = gate.model.threshold
+    if threshold is None:
+        raise BadInput(f"recipe {recipe.name}: gate.threshold is missing, and {recipe.gate.model} brings none")
+    downsample = recipe.gate.downsample or _own_downsample(info, fine, gate)
+    return recipe.model_copy(
+        update={"gate": recipe.gate.model_copy(update={"threshold": threshold, "downsample": downsample})}
+    )
+
+
+def _own_downsample(info: ImageInfo, fine: Plane, gate: Classifier) -> float:
+    trained = gate.model.pixel_size
+    if trained is None:
+        return RULE_DOWNSAMPLE
+    fine_size = info.pixel_size.mean * (fine.scale[0] * fine.scale[1]) ** 0.5
+    if trained.mean * gate.model.pixel_size_range[1] < fine_size or trained.unit != info.pixel_size.unit:
+        raise BadInput(
+            f"{info.uri}: gate {gate.model.name} wants pixels of {trained.mean:.4g} {trained.unit}, finer than the "
+            f"{fine_size:.4g} {info.pixel_size.unit} of the segmenter's plane. Choose a gate for this pixel size."
+        )
+    return max(1.0, trained.mean / fine_size)
+
+
+def _gate(recipe: Recipe) -> tuple[str, float | None]:
+    return recipe.gate.model, recipe.gate.cut
+
+
+def _segment(recipe: Recipe) -> tuple[str, float | None]:
+    return recipe.segment.model, recipe.segment.cut
+
+
+def _identity(model: Classifier | Segmenter) -> dict[str, str]:
+    return {"name": model.model.name, "sha256": model.model.sha256}

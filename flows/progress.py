@@ -1,0 +1,30 @@
+"""Telling people how far it is."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from flows.span import SpanReport
+
+
+class Progress(Protocol):
+    """Hears of every stage and span."""
+
+    def start(self, stage: str, tiles: int) -> None:
+        """A stage with so many tiles begins."""
+
+    def advance(self, report: SpanReport) -> None:
+        """A span of it ended."""
+
+
+class Silent:
+    """Says nothing."""
+
+    def start(self, stage: str, tiles: int) -> None:
+        """See Progress."""
+
+    def advance(self, report: SpanReport) -> None:
+        """See Progress."""
+
+
+_: type[Progress] = Silent

@@ -1,0 +1,113 @@
+"""report.html: a run on one page that needs nothing else, and can be mailed."""
+
+from __future__ import annotations
+
+import base64
+from collections import defaultdict
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from flows.display import area_text, funnel_lines, missed_text, rows
+from storage.run import Run
+from tiling.record import TileRecord
+from tiling.state import State
+
+STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;color:#1c2026;max-width:1080px;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem}img{width:100%;border:1px solid #dde}
+table{border-collapse:collapse;width:100%}td,th{padding:.35rem .6rem;border-bottom:1px solid #e4e7ea;text-align:left}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.sub{color:#6e7680}
+.bar{background:#f08c1e;height:.7rem;display:inline-block;min-width:1px}
+.partial{background:#fde8e8;border-left:4px solid #cd1e28;padding:.6rem 1rem;margin:1rem 0}
+code{font-size:.85em;word-break:break-all}
+"""
+
+
+def render_report(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any]) -> str:
+    """The whole page as HTML; needs overview.png to be in place."""
+    picture = base64.b64encode((run.path / "overview.png").read_bytes()).decode()
+    image = summary["image"]
+    title = f"{summary['recipe']}: {image['uri'].split('/')[-1]}"
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p class=sub>{image['shape_px'][0]:,} x {image['shape_px'][1]:,} px of "
+        f"{image['pixel_size'][0]:.4g} x {image['pixel_size'][1]:.4g} {image['unit']}; "
+        f"areas {escape(summary['area']['method'])}</p>",
+        _warning(summary),
+        f'<img alt="image, gate map and mask" src="data:image/png;base64,{picture}">',
+        "<h2>Areas</h2>" + _areas(summary),
+        "<h2>Where every tile ended</h2>" + _funnel(summary),
+        _holes(run, tiles),
+        "<h2>How</h2>" + _provenance(summary),
+    ]
+    body = "\n".join(part for part in parts if part)
+    return f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>{body}"
+
+
+def _warning(summary: dict[str, Any]) -> str:
+    if summary["status"] == "complete":
+        return ""
+    lost = area_text(summary["area"]["not_observed"], summary)
+    return f"<p class=partial><b>Partial.</b> {lost} were not observed; the areas below say nothing about them.</p>"
+
+
+def _areas(summary: dict[str, Any]) -> str:
+    lines = [
+        f"<tr><td>{escape(row['name'])}<td class=n>{area_text(row['mapped'], summary)}"
+        f"<td class=n>{row['pixels']:,}<td>{escape(missed_text(row, summary).strip(' +'))}"
+        for row in rows(summary)
+    ]
+    lines.append(f"<tr class=sub><td>observed<td class=n>{area_text(summary['area']['observed'], summary)}<td><td>")
+    lines.append(f"<tr class=sub><td>whole image<td class=n>{area_text(summary['area']['image'], summary)}<td><td>")
+    return f"<table><tr><th>class<th class=n>mapped<th class=n>pixels<th>the gate may have missed{''.join(lines)}</table>"
+
+
+def _funnel(summary: dict[str, Any]) -> str:
+    total = max(summary["tiles"]["total"], 1)
+    lines = [
+        f"<tr><td>{name}<td class=n>{count:,}<td class=n>{100 * count / total:.1f} %"
+        f"<td><span class=bar style='width:{150 * count / total:.0f}px'></span> {text}"
+        for name, count, text in funnel_lines(summary)
+    ]
+    lines.append(f"<tr><td>total<td class=n>{total:,}<td><td>{summary['tiles']['audited']:,} negatives were audited")
+    return f"<table>{''.join(lines)}</table>"
+
+
+def holes_by_reason(tiles: Sequence[TileRecord]) -> dict[str, list[TileRecord]]:
+    """Unreadable and failed tiles, grouped by state and reason."""
+    groups: dict[str, list[TileRecord]] = defaultdict(list)
+    for tile in tiles:
+        if tile.state in (State.UNREADABLE, State.FAILED):
+            groups[f"{tile.state.value}: {tile.reason}"].append(tile)
+    return dict(groups)
+
+
+def _holes(run: Run, tiles: Sequence[TileRecord]) -> str:
+    groups = holes_by_reason(tiles)
+    if not groups:
+        return ""
+    lines = []
+    for reason, members in groups.items():
+        cores = [run.plan.grid.tile(tile.row, tile.col).core for tile in members[:8]]
+        where = "; ".join(f"rows {c.y}-{c.y_stop}, columns {c.x}-{c.x_stop}" for c in cores)
+        more = f" and {len(members) - 8} more" if len(members) > 8 else ""
+        lines.append(f"<tr><td class=n>{len(members)}<td>{escape(reason)}<td>{where}{more}")
+    return f"<h2>Not observed</h2><table><tr><th class=n>tiles<th>reason<th>where (px){''.join(lines)}</table>"
+
+
+def _provenance(summary: dict[str, Any]) -> str:
+    gate, segmenter = summary["gate"], summary["segmenter"]
+    facts = {
+        "gate": f"{gate['name']}, threshold {gate['threshold']:g}",
+        "segmenter": segmenter["name"],
+        "cut": segmenter["cut"] if segmenter["cut"] is not None else "",
+        "fingerprint": summary["fingerprint"],
+        "versions": ", ".join(f"{name} {number}" for name, number in summary["versions"].items()),
+        "seconds": ", ".join(f"{name} {value}" for name, value in summary["seconds"].items()),
+    }
+    return (
+        "<table>"
+        + "".join(f"<tr><td>{name}<td><code>{escape(str(value))}</code>" for name, value in facts.items() if value != "")
+        + "</table>"
+    )

@@ -1,0 +1,123 @@
+"""The end of a run: summary.json, tiles.parquet, areas.csv, overview.png, report.html."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+from downstream.summary import ClassArea, class_areas, funnel, merge_stages, observed_area
+from flows.display import convert
+from flows.picture import draw_overview
+from flows.recipe import Recipe
+from flows.report import render_report
+from storage.plan import RunPlan
+from storage.run import Run
+from tiling.info import native_plane
+from tiling.pixel_area import PixelAreas, pixel_areas, plane_area, window_area
+from tiling.record import TileRecord
+from tiling.state import State
+
+VERSIONED = ("tilegate", "numpy", "zarr", "rasterio", "openslide-python", "pyproj", "torch", "prefect")
+
+
+def publish(
+    run: Run, recipe: Recipe, gated: Sequence[TileRecord], segmented: Sequence[TileRecord], seconds: dict[str, float]
+) -> dict[str, Any]:
+    """Write every result file, summary.json last, and return the summary."""
+    tiles = merge_stages(gated, segmented)
+    areas = pixel_areas(run.plan.image, run.plan.fine)
+    summary = summarise(run.plan, recipe, tiles, areas, seconds)
+    run.write_tiles(tiles)
+    run.write_text("areas.csv", areas_csv(summary))
+    run.write_file("overview.png", lambda path: draw_overview(run, tiles, summary).save(path, format="PNG"))
+    run.write_text("report.html", render_report(run, tiles, summary))
+    run.write_text("summary.json", json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def summarise(
+    plan: RunPlan, recipe: Recipe, tiles: Sequence[TileRecord], areas: PixelAreas, seconds: dict[str, float]
+) -> dict[str, Any]:
+    """The contract other programs read: fields are added, never renamed."""
+    counts = funnel(tiles)
+    image = plan.image
+    holes = counts["unreadable"] + counts["failed"] + counts.get("planned", 0)
+    return {
+        "schema": 1,
+        "status": "partial" if holes else "complete",
+        "image": {
+            "uri": image.uri,
+            "kind": image.kind,
+            "shape_px": list(image.shape_px),
+            "pixel_size": [image.pixel_size.y, image.pixel_size.x],
+            "unit": image.pixel_size.unit,
+            "crs": image.crs,
+        },
+        "tiles": counts,
+        "area": area_block(plan, tiles, areas) | {"display_unit": recipe.area.unit},
+        "gate": plan.models["gate"]
+        | {"threshold": recipe.gate.threshold, "target_recall": None, "confidence": None, "cut": recipe.gate.cut},
+        "segmenter": plan.models["segmenter"] | {"cut": recipe.segment.cut},
+        "recipe": plan.name,
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "fingerprint": plan.fingerprint,
+        "versions": {name: version(name) for name in VERSIONED},
+    }
+
+
+def area_block(plan: RunPlan, tiles: Sequence[TileRecord], areas: PixelAreas) -> dict[str, Any]:
+    """Everything measured in m2 or um2."""
+    native = pixel_areas(plan.image, native_plane(plan.image))
+    whole = plane_area(native, plan.image.shape_px)
+    tile_area = largest_tile_area(plan, areas)
+    unreadable = [t for t in tiles if t.state in (State.UNREADABLE, State.FAILED, State.PLANNED)]
+    lost = [plan.grid.tile(t.row, t.col).core for t in unreadable]
+    return {
+        "unit": areas.unit,
+        "method": areas.method,
+        "image": whole,
+        "observed": observed_area(tiles),
+        "not_observed": math.fsum(window_area(areas, core) for core in lost),
+        "classes": [class_row(found) for found in class_areas(tiles, plan.classes, areas.unit, tile_area)],
+    }
+
+
+def largest_tile_area(plan: RunPlan, areas: PixelAreas) -> float:
+    """The most any tile can hold: a full tile where pixels are largest."""
+    rows, cols = plan.grid.shape_tiles
+    cores = [plan.grid.tile(row, col).core for row in range(rows) for col in {0, cols - 1}]
+    return max(float(areas.of(core).max()) * core.height * core.width for core in cores)
+
+
+def class_row(found: ClassArea) -> dict[str, Any]:
+    """One entry of area.classes."""
+    missed = found.missed
+    return {
+        "name": found.name,
+        "mapped": found.mapped.area,
+        "pixels": found.mapped.pixels,
+        "missed_estimate": missed.estimate if missed else None,
+        "missed_low": missed.low if missed else None,
+        "missed_high": missed.high if missed else None,
+    }
+
+
+def areas_csv(summary: dict[str, Any]) -> str:
+    """One row per class, in the display unit."""
+    block = summary["area"]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["class", "unit", "method", "mapped", "pixels", "missed_estimate", "missed_low", "missed_high"])
+    for row in block["classes"]:
+        values = [
+            convert(row[key], block["unit"], block["display_unit"])
+            for key in ("mapped", "missed_estimate", "missed_low", "missed_high")
+        ]
+        mapped, *missed = ("" if value is None else repr(value) for value, _ in values)
+        writer.writerow([row["name"], values[0][1], block["method"], mapped, row["pixels"], *missed])
+    return out.getvalue()

@@ -1,0 +1,144 @@
+"""The plan of a run: everything that can change its result, and its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import Any
+
+from affine import Affine
+
+from tiling.errors import BadInput
+from tiling.grid import TileGrid
+from tiling.info import ImageInfo, PixelSize, Plane
+from tiling.source import SourceSpec
+
+RESULTS_VERSION = 1
+"""Raised by hand whenever a change of code changes results: runs made before cannot be resumed then."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """What a run will do. Two runs with the same fingerprint give the same bytes."""
+
+    name: str
+    """Name of the recipe."""
+    source: SourceSpec
+    """How to open the image; not part of the fingerprint, the identity is."""
+    identity: str
+    """sha256 of the image's content."""
+    image: ImageInfo
+    """The image, with the bands the models read."""
+    fine: Plane
+    """The segmenter's plane."""
+    grid: TileGrid
+    """Tiles on the fine plane."""
+    gate_tile_px: int
+    """Side of a tile on the gate plane, px; tile_px when both planes are the same."""
+    classes: tuple[str, ...]
+    """The segmenter's classes: labels 1, 2, … of the mask."""
+    models: dict[str, dict[str, str]]
+    """{"gate" | "segmenter": {"name", "sha256"}}."""
+    recipe: dict[str, Any]
+    """The recipe with every default and fitted number filled in, as plain JSON."""
+
+    @cached_property
+    def gate_grid(self) -> TileGrid:
+        """The same tiles on the gate plane."""
+        return self.grid.at(self.gate_tile_px)
+
+    @cached_property
+    def gate_plane(self) -> Plane:
+        """The gate's plane."""
+        return self.fine.coarser(self.gate_grid.shape_px, self.grid.tile_px / self.gate_tile_px)
+
+    @property
+    def one_plane(self) -> bool:
+        """True when gate and segmenter work on the same pixels."""
+        return self.gate_tile_px == self.grid.tile_px
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over all that can change the result."""
+        return hashlib.sha256(json.dumps(self._essence(), sort_keys=True).encode()).hexdigest()
+
+    def _essence(self) -> dict[str, Any]:
+        plain = to_json(self)
+        image = {key: value for key, value in plain["image"].items() if key != "uri"}
+        keep = {key: plain[key] for key in ("identity", "fine", "grid", "gate_tile_px", "classes", "models", "recipe")}
+        return {**keep, "image": image, "nodata": plain["source"]["nodata"], "results_version": RESULTS_VERSION}
+
+    def differences(self, other: RunPlan) -> list[str]:
+        """What differs, one line each: "recipe.gate.threshold: 0.1 -> 0.2"."""
+        return _differences("", self._essence(), other._essence())
+
+
+def _differences(path: str, ours: Any, theirs: Any) -> list[str]:
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        keys = sorted(ours.keys() | theirs.keys())
+        return [line for key in keys for line in _differences(f"{path}.{key}".lstrip("."), ours.get(key), theirs.get(key))]
+    return [] if ours == theirs else [f"{path}: {ours} -> {theirs}"]
+
+
+def to_json(plan: RunPlan) -> dict[str, Any]:
+    """The plan as plain JSON."""
+    image = {field.name: getattr(plan.image, field.name) for field in fields(plan.image)}
+    image["transform"] = list(plan.image.transform)[:6] if plan.image.transform is not None else None
+    image["pixel_size"] = asdict(plan.image.pixel_size)
+    plain = {
+        "name": plan.name,
+        "source": asdict(plan.source),
+        "identity": plan.identity,
+        "image": image,
+        "fine": asdict(plan.fine),
+        "grid": asdict(plan.grid),
+        "gate_tile_px": plan.gate_tile_px,
+        "classes": plan.classes,
+        "models": plan.models,
+        "recipe": plan.recipe,
+    }
+    return dict(json.loads(json.dumps(plain)))
+
+
+def from_json(plain: dict[str, Any]) -> RunPlan:
+    """The plan back. Raises BadInput when it was written by something else."""
+    try:
+        image, source, grid, fine = plain["image"], plain["source"], plain["grid"], plain["fine"]
+        return RunPlan(
+            name=plain["name"],
+            source=SourceSpec(
+                uris=tuple(source["uris"]),
+                bands=tuple((name, want) for name, want in source["bands"]),
+                nodata=source["nodata"],
+                pixel_size=PixelSize(**source["pixel_size"]) if source["pixel_size"] else None,
+            ),
+            identity=plain["identity"],
+            image=_image(image),
+            fine=Plane(shape_px=_pair(fine["shape_px"]), scale=_pair(fine["scale"])),
+            grid=TileGrid(**{**grid, "shape_px": _pair(grid["shape_px"])}),
+            gate_tile_px=plain["gate_tile_px"],
+            classes=tuple(plain["classes"]),
+            models=plain["models"],
+            recipe=plain["recipe"],
+        )
+    except (KeyError, TypeError) as error:
+        raise BadInput(f"the run's plan is not one this version wrote: {error!r}") from error
+
+
+def _image(image: dict[str, Any]) -> ImageInfo:
+    return ImageInfo(
+        **{
+            **image,
+            "shape_px": _pair(image["shape_px"]),
+            "bands": tuple(image["bands"]),
+            "pixel_size": PixelSize(**image["pixel_size"]),
+            "transform": Affine(*image["transform"]) if image["transform"] else None,
+        }
+    )
+
+
+def _pair(values: list[Any]) -> tuple[Any, Any]:
+    first, second = values
+    return first, second

@@ -1,0 +1,50 @@
+"""Which image this is, by content: a path says nothing, the same name with other bytes is another image."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from tiling.info import Plane
+from tiling.open import gdal_path, is_remote, open_source
+from tiling.source import SourceSpec
+from tiling.window import Window
+
+SAMPLE_PX = 256
+
+
+def image_identity(spec: SourceSpec) -> str:
+    """sha256 of the image's bytes; of its header and a thumbnail where the bytes are far away (URLs).
+
+    Local files are read whole, about a second per gigabyte. Files that only point to others (VRT, MRXS) also count
+    by their thumbnail, so a changed part shows unless it is smaller than the thumbnail resolves.
+    """
+    digest = hashlib.sha256()
+    for uri in spec.uris:
+        path = Path(gdal_path(uri))
+        if not is_remote(uri):
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    if any(is_remote(uri) or path_points_elsewhere(uri) for uri in spec.uris):
+        digest.update(_thumbnail(spec))
+    return digest.hexdigest()
+
+
+def path_points_elsewhere(uri: str) -> bool:
+    """True for formats whose pixels live in other files."""
+    return Path(uri).suffix.lower() in {".vrt", ".mrxs", ".dcm", ".vms", ".vmu"}
+
+
+def _thumbnail(spec: SourceSpec) -> bytes:
+    """Header and coarse pixels as bytes."""
+    source = open_source(spec)
+    try:
+        info = source.info
+        scale = max(1.0, max(info.shape_px) / SAMPLE_PX)
+        shape = (max(1, round(info.shape_px[0] / scale)), max(1, round(info.shape_px[1] / scale)))
+        plane = Plane(shape_px=shape, scale=(info.shape_px[0] / shape[0], info.shape_px[1] / shape[1]))
+        pixels = source.read(Window(y=0, x=0, height=shape[0], width=shape[1]), plane)
+        header = repr((info.shape_px, info.bands, info.dtype, info.transform, info.crs, info.nodata))
+        return header.encode() + pixels.data.tobytes() + pixels.valid.tobytes()
+    finally:
+        source.close()

@@ -1,0 +1,160 @@
+"""Rasters through rasterio: GeoTIFF, COG, VRT, bands in separate files, local or remote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import MaskFlags
+from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.windows import Window as GdalWindow
+
+from tiling.errors import BadData, BadInput
+from tiling.info import ImageInfo, Plane
+from tiling.raster_info import Band, info_of, name_bands, require_one_grid
+from tiling.source import Pixels, Source, SourceSpec, nearest_finer, read_level
+from tiling.window import Window
+
+ENVIRONMENT = {
+    "GDAL_CACHEMAX": 128,
+    # ^ MB; the default is 5 % of the machine, per process
+    "GDAL_HTTP_MAX_RETRY": 4,
+    "GDAL_HTTP_RETRY_DELAY": 1,
+    "GDAL_HTTP_TIMEOUT": 60,
+    "VSI_CACHE": True,
+    # ^ remote headers are read once, not once per block
+}
+
+
+@dataclass(slots=True)
+class _File:
+    """One raster file and its overviews, each opened when first needed."""
+
+    uri: str
+    base: rasterio.DatasetReader
+    levels: dict[int, rasterio.DatasetReader] = field(default_factory=dict)
+
+    def at(self, level: int) -> rasterio.DatasetReader:
+        """The dataset at a level; 0 = native, i = overview i - 1."""
+        if level == 0:
+            return self.base
+        if level not in self.levels:
+            self.levels[level] = rasterio.open(self.uri, overview_level=level - 1)
+        return self.levels[level]
+
+    def close(self) -> None:
+        for dataset in (self.base, *self.levels.values()):
+            dataset.close()
+
+
+class RasterSource:
+    """One image of one or several rasters on the same grid."""
+
+    def __init__(self, spec: SourceSpec) -> None:
+        """Open the files and read their headers. Raises BadInput when they are not one usable image."""
+        self._files: list[_File] = []
+        with _gdal(spec.uri):
+            try:
+                self._files = [_File(uri, _open(uri)) for uri in spec.uris]
+                datasets = [file.base for file in self._files]
+                require_one_grid(datasets, spec.uris)
+                self._bands = name_bands(datasets, spec)
+                self._info = info_of(datasets, self._bands, spec)
+                self._nodata = spec.nodata
+                self._scales = _level_scales(self._files)
+            except BaseException:
+                self.close()
+                raise
+
+    @property
+    def info(self) -> ImageInfo:
+        """See Source."""
+        return self._info
+
+    def read(self, window: Window, plane: Plane) -> Pixels:
+        """See Source. A pixel is valid where every band that is read holds data."""
+        level = nearest_finer(self._scales, plane, self._info.uri)
+        shape = self._files[0].at(level).shape
+        return read_level(lambda part: self._read(part, level), shape, self._scales[level], window, plane)
+
+    def close(self) -> None:
+        """See Source."""
+        for file in self._files:
+            file.close()
+
+    def _read(self, part: Window, level: int) -> Pixels:
+        where = f"{self._info.uri} rows {part.y}-{part.y_stop} columns {part.x}-{part.x_stop}"
+        data = np.empty((len(self._bands), *part.shape_px), self._info.dtype)
+        valid = np.ones(part.shape_px, bool)
+        try:
+            with rasterio.Env(**ENVIRONMENT):
+                for number, file in enumerate(self._files):
+                    places = [i for i, band in enumerate(self._bands) if band.file == number]
+                    if places:
+                        indexes = [self._bands[i].index for i in places]
+                        data[places] = _read_bands(file.at(level), indexes, part)
+                        valid &= self._valid(file.at(level), indexes, data[places], part)
+        except (RasterioError, RasterioIOError) as error:
+            raise BadData(f"{where}{f' of overview {level}' if level else ''} cannot be read: {error}") from error
+        return Pixels(data, valid)
+
+    def _valid(
+        self, dataset: rasterio.DatasetReader, indexes: list[int], data: NDArray[np.generic], part: Window
+    ) -> NDArray[np.bool_]:
+        """(h, w), True where all of `indexes` hold data: by value, internal mask or alpha."""
+        valid = np.isfinite(data).all(0) if data.dtype.kind == "f" else np.ones(data.shape[1:], bool)
+        if self._nodata is not None:
+            return np.asarray(valid & (data != self._nodata).all(0))
+        for band, index in zip(data, indexes, strict=True):
+            flags = dataset.mask_flag_enums[index - 1]
+            if MaskFlags.nodata in flags:
+                nodata = dataset.nodatavals[index - 1]
+                valid &= band != nodata if nodata is not None else True
+            elif MaskFlags.all_valid not in flags:
+                valid &= dataset.read_masks(index, window=_gdal_window(part)) > 0
+        return valid
+
+
+def _read_bands(dataset: rasterio.DatasetReader, indexes: list[int], part: Window) -> NDArray[np.generic]:
+    return np.asarray(dataset.read(indexes, window=_gdal_window(part)))
+
+
+def _gdal_window(part: Window) -> GdalWindow:
+    return GdalWindow(part.x, part.y, part.width, part.height)
+
+
+def _open(uri: str) -> rasterio.DatasetReader:
+    dataset = rasterio.open(uri)
+    if dataset.count == 0:
+        names = ", ".join(dataset.subdatasets[:4]) or "none"
+        raise BadInput(f"{uri} holds no bands of its own; open one of its subdatasets: {names}")
+    return dataset
+
+
+def _level_scales(files: list[_File]) -> list[tuple[float, float]]:
+    """Image px per level px, (y, x), fine to coarse; only the overviews that every file has in the same size."""
+    counts = {len(file.base.overviews(1)) for file in files}
+    shapes = [[file.at(level).shape for file in files] for level in range(min(counts) + 1)]
+    height, width = shapes[0][0]
+    alike = [level for level in shapes if len(set(level)) == 1]
+    return [(height / level[0][0], width / level[0][1]) for level in alike[: len(shapes)]]
+
+
+@contextmanager
+def _gdal(uri: str) -> Iterator[None]:
+    """GDAL's settings around an opening, and its complaints in our words."""
+    try:
+        with rasterio.Env(**ENVIRONMENT):
+            yield
+    except (RasterioError, RasterioIOError) as error:
+        raise BadInput(
+            f"{uri} cannot be opened as an image: {error}. Is it complete, and a format that GDAL or OpenSlide reads?"
+        ) from error
+
+
+__all__ = ["Band", "RasterSource"]
+_: type[Source] = RasterSource

@@ -1,0 +1,132 @@
+"""What raster headers say: band names, one grid, nodata, CRS and pixel size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+from pyproj import CRS
+from rasterio import DatasetReader
+from rasterio.enums import ColorInterp, MaskFlags
+
+from tiling.errors import BadInput
+from tiling.info import ImageInfo, PixelSize
+from tiling.pixel_area import ground_pixel_size
+from tiling.source import SourceSpec
+
+NAMED_COLOURS = {
+    ColorInterp.red: "red",
+    ColorInterp.green: "green",
+    ColorInterp.blue: "blue",
+    ColorInterp.gray: "grey",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """Where one band of the image lives."""
+
+    name: str
+    """As the models call it."""
+    file: int
+    """Index into the files of the source."""
+    index: int
+    """1-based band index in that file."""
+
+
+def require_one_grid(datasets: Sequence[DatasetReader], uris: Sequence[str]) -> None:
+    """Raise BadInput unless all files share size, transform and CRS: together they are one image."""
+    first = datasets[0]
+    for uri, other in zip(uris[1:], datasets[1:], strict=True):
+        for what in ("shape", "transform", "crs"):
+            ours, theirs = getattr(first, what), getattr(other, what)
+            same = ours.almost_equals(theirs, 1e-9) if what == "transform" else ours == theirs
+            if not same:
+                raise BadInput(
+                    f"{uris[0]} and {uri} are not bands of one image: {what} {ours!r} against {theirs!r}. "
+                    "Warp them to one grid first (gdalwarp -te … -tr …)."
+                )
+
+
+def name_bands(datasets: Sequence[DatasetReader], spec: SourceSpec) -> tuple[Band, ...]:
+    """Every band with a name: as the spec says, else by description, colour or file name. Alpha is no band."""
+    own = [
+        Band(name=_own_name(dataset, index, uri, len(datasets)), file=number, index=index)
+        for number, (dataset, uri) in enumerate(zip(datasets, spec.uris, strict=True))
+        for index in dataset.indexes
+        if dataset.colorinterp[index - 1] != ColorInterp.alpha
+    ]
+    if not spec.bands:
+        return tuple(own)
+    return tuple(_pick(own, name, want, spec.uri) for name, want in spec.bands)
+
+
+def _pick(own: list[Band], name: str, want: int | str, uri: str) -> Band:
+    found = [
+        band
+        for number, band in enumerate(own, start=1)
+        if (number == want if isinstance(want, int) else band.name.lower() == want.lower())
+    ]
+    if not found:
+        names = ", ".join(f"{number}={band.name}" for number, band in enumerate(own, start=1))
+        raise BadInput(f"--bands {name}={want}: {uri} has no band {want}; it has {names}")
+    return Band(name=name, file=found[0].file, index=found[0].index)
+
+
+def _own_name(dataset: DatasetReader, index: int, uri: str, files: int) -> str:
+    """A band's name in lower case: a colour, its description, the stem of a file with one band, or its number."""
+    colour = dataset.colorinterp[index - 1]
+    if colour in NAMED_COLOURS and not (colour == ColorInterp.gray and (dataset.count > 1 or files > 1)):
+        return NAMED_COLOURS[colour]
+    description = dataset.descriptions[index - 1]
+    if description:
+        return str(description).lower()
+    if dataset.count == 1 and files > 1:
+        return PurePosixPath(uri).stem.lower()
+    return f"band{index}"
+
+
+def info_of(datasets: Sequence[DatasetReader], bands: Sequence[Band], spec: SourceSpec) -> ImageInfo:
+    """The image the files make together. Raises BadInput when its pixels have no known size."""
+    first = datasets[0]
+    crs, size = _place(first, spec)
+    used = [datasets[band.file] for band in bands]
+    dtype = np.result_type(*(d.dtypes[b.index - 1] for d, b in zip(used, bands, strict=True)))
+    if dtype.kind not in "uif":
+        raise BadInput(f"{spec.uri} holds {dtype} pixels; only integers and floats can be gated")
+    nodatas = {d.nodatavals[b.index - 1] for d, b in zip(used, bands, strict=True)}
+    nodata = spec.nodata if spec.nodata is not None else nodatas.pop() if len(nodatas) == 1 else None
+    masked = any(MaskFlags.all_valid not in d.mask_flag_enums[b.index - 1] for d, b in zip(used, bands, strict=True))
+    return ImageInfo(
+        uri=spec.uri,
+        kind="slide" if size.unit == "um" else "raster",
+        shape_px=(first.height, first.width),
+        bands=tuple(band.name for band in bands),
+        dtype=str(dtype),
+        nodata=nodata,
+        pixel_size=size,
+        transform=first.transform if crs else None,
+        crs=crs,
+        may_hide_data=masked or nodata is not None or dtype.kind == "f",
+    )
+
+
+def _place(dataset: DatasetReader, spec: SourceSpec) -> tuple[str | None, PixelSize]:
+    """(CRS as WKT, pixel size): the CRS is dropped where a pixel size is given by hand."""
+    if spec.pixel_size is not None:
+        return None, spec.pixel_size
+    if dataset.crs is None:
+        gcps, _ = dataset.gcps
+        what = f"only {len(gcps)} ground control points" if gcps else "no coordinate system"
+        advice = "warp it first (gdalwarp -tps IN OUT)" if gcps else "assign one (gdal_edit.py -a_srs EPSG:…)"
+        raise BadInput(
+            f"{spec.uri} has {what}, so its pixels have no known area: {advice}, or give the size of a pixel: "
+            "--pixel-size METRES for ground, --mpp MICROMETRES for glass"
+        )
+    if dataset.transform.is_degenerate or dataset.transform.is_identity:
+        raise BadInput(f"{spec.uri} has a CRS but no geotransform; give --pixel-size METRES")
+    crs = CRS.from_user_input(dataset.crs)
+    shape = (dataset.height, dataset.width)
+    return dataset.crs.to_wkt(), ground_pixel_size(dataset.transform, crs, shape, spec.uri)

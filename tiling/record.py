@@ -1,0 +1,29 @@
+"""What is known of one tile after a stage: one row of the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tiling.state import State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileRecord:
+    """One tile, one stage."""
+
+    row: int
+    """Row in the grid of tiles."""
+    col: int
+    """Column in the grid of tiles."""
+    state: State
+    """Where it ended."""
+    score: float | None = None
+    """Highest gate score of the positive classes, in [0, 1]; None when the gate did not score it."""
+    valid_area: float = 0.0
+    """Area of valid pixels of its core, m2 or um2: counted when segmented, from the gate plane otherwise."""
+    pixels: tuple[int, ...] = ()
+    """Pixels per class of the segmenter; empty before it ran."""
+    area: tuple[float, ...] = ()
+    """Area per class, m2 or um2."""
+    reason: str = ""
+    """Why it is unreadable or failed."""

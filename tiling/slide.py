@@ -1,0 +1,153 @@
+"""Whole-slide images through OpenSlide: svs, ndpi, mrxs, scn, bif, dicom, tiled tiff."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from openslide import OpenSlide, OpenSlideCache, OpenSlideError
+
+from tiling.errors import BadData, BadInput
+from tiling.info import ImageInfo, PixelSize, Plane
+from tiling.source import Pixels, Source, SourceSpec, nearest_finer, read_level
+from tiling.window import Window
+
+RGB = ("red", "green", "blue")
+MPP_RANGE = (0.05, 20.0)
+"""um per pixel that a slide can honestly have: 72 dpi, the default of many writers, claims 352.8."""
+CACHE_BYTES = 64 * 2**20
+
+
+class SlideSource:
+    """One slide, cropped to its bounds where it states any; transparency on white and not valid."""
+
+    def __init__(self, spec: SourceSpec) -> None:
+        """Open the slide. Raises BadInput when it cannot be opened or states no believable mpp."""
+        if len(spec.uris) != 1:
+            raise BadInput(f"a slide is one file, but {len(spec.uris)} were given: {spec.uri}")
+        self._uri, self._spec = spec.uri, spec
+        self._slide = self._open()
+        try:
+            self._bounds = _bounds(self._slide.properties, self._slide.dimensions)
+            self._scales = [_exact_scale(self._slide.dimensions, level) for level in self._slide.level_dimensions]
+            self._info = self._describe(self._slide.properties)
+        except BaseException:
+            self._slide.close()
+            raise
+
+    @property
+    def info(self) -> ImageInfo:
+        """See Source."""
+        return self._info
+
+    def read(self, window: Window, plane: Plane) -> Pixels:
+        """See Source."""
+        level = nearest_finer(self._scales, plane, self._uri)
+        scale = self._scales[level]
+        shape = tuple(max(1, int(side / by)) for side, by in zip(self._bounds.shape_px, scale, strict=True))
+        return read_level(lambda part: self._read(part, level), shape, scale, window, plane)
+
+    def close(self) -> None:
+        """See Source."""
+        self._slide.close()
+
+    def _open(self) -> OpenSlide:
+        try:
+            slide = OpenSlide(self._uri)
+        except OpenSlideError as error:
+            raise BadInput(f"{self._uri} cannot be opened as a slide: {error}") from error
+        slide.set_cache(OpenSlideCache(CACHE_BYTES))
+        return slide
+
+    def _describe(self, properties: Mapping[str, str]) -> ImageInfo:
+        return ImageInfo(
+            uri=self._uri,
+            kind="slide",
+            shape_px=self._bounds.shape_px,
+            bands=_band_names(self._spec),
+            dtype="uint8",
+            nodata=None,
+            pixel_size=self._spec.pixel_size or mpp_of(properties, self._uri),
+            transform=None,
+            crs=None,
+            may_hide_data=False,
+        )
+
+    def _read(self, part: Window, level: int) -> Pixels:
+        """part: px of the level, from the corner of the bounds."""
+        scale_y, scale_x = self._scales[level]
+        corner = (self._bounds.x + round(part.x * scale_x), self._bounds.y + round(part.y * scale_y))
+        try:
+            rgba = np.asarray(self._slide.read_region(corner, level, (part.width, part.height)))
+        except OpenSlideError as error:
+            self._slide.close()
+            self._slide = self._open()  # after one error OpenSlide refuses every later read of the same handle
+            raise BadData(f"{self._uri} level {level} {part} cannot be read: {error}") from error
+        return Pixels(on_white(rgba), rgba[..., 3] > 0)
+
+
+def slide_vendor(uri: str) -> str | None:
+    """The slide format OpenSlide sees in a file, such as aperio or generic-tiff, or None."""
+    vendor: str | None = OpenSlide.detect_format(uri)
+    return vendor
+
+
+def on_white(rgba: np.ndarray) -> np.ndarray:
+    """RGBA (h, w, 4) uint8, straight alpha -> RGB (3, h, w) uint8 over white: glass, not black tissue."""
+    alpha = rgba[..., 3:].astype(np.uint16)
+    if (alpha == 255).all():
+        return np.ascontiguousarray(rgba[..., :3].transpose(2, 0, 1))
+    mixed = (rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255
+    return np.ascontiguousarray(mixed.astype(np.uint8).transpose(2, 0, 1))
+
+
+def mpp_of(properties: Mapping[str, str], uri: str) -> PixelSize:
+    """um per pixel as the file states it. Raises BadInput when it is missing or not believable: never a guess."""
+    advice = "give the true one: --mpp 0.25 (or --mpp Y,X)"
+    try:
+        y, x = float(properties["openslide.mpp-y"]), float(properties["openslide.mpp-x"])
+    except (KeyError, ValueError):
+        power = properties.get("openslide.objective-power")
+        hint = f" (objective {power}x is no pixel size)" if power else ""
+        raise BadInput(f"{uri} states no micrometres per pixel (mpp){hint}; {advice}") from None
+    low, high = MPP_RANGE
+    if not (low <= y <= high and low <= x <= high):
+        raise BadInput(f"{uri} states {y:g} x {x:g} um per pixel, outside {low:g}-{high:g}: a false tag? {advice}")
+    if max(y, x) / min(y, x) > 1.5:
+        raise BadInput(f"{uri} states pixels of {y:g} x {x:g} um, {max(y, x) / min(y, x):.2f} times longer: {advice}")
+    return PixelSize(y=y, x=x, unit="um")
+
+
+def _band_names(spec: SourceSpec) -> tuple[str, ...]:
+    for name, want in spec.bands:
+        if name not in RGB or want not in (name, RGB.index(name) + 1):
+            raise BadInput(f"--bands {name}={want}: a slide has red=1,green=2,blue=3 and no other")
+    return RGB
+
+
+def _bounds(properties: Mapping[str, str], size_wh: tuple[int, int]) -> Window:
+    """The scanned part of the slide, level-0 px; the whole slide when it states none."""
+    keys = ("y", "x", "height", "width")
+    if not all(f"openslide.bounds-{key}" in properties for key in keys):
+        return Window(y=0, x=0, height=size_wh[1], width=size_wh[0])
+    y, x, height, width = (int(properties[f"openslide.bounds-{key}"]) for key in keys)
+    stated = Window(y=y, x=x, height=height, width=width).clip((size_wh[1], size_wh[0]))
+    if stated is None:
+        raise BadInput(f"the slide's bounds {(y, x, height, width)} lie outside its {size_wh[1]} x {size_wh[0]} px")
+    return stated
+
+
+def _exact_scale(base_wh: tuple[int, int], level_wh: tuple[int, int]) -> tuple[float, float]:
+    """Level-0 px per level px, (y, x): the whole number that the rounded level size came from, if one fits.
+
+    2967 px at a quarter are stored as 741 or 742 px; 2967 / 741 = 4.004 would drift by 3 px over the slide.
+    """
+    return _whole(base_wh[1], level_wh[1]), _whole(base_wh[0], level_wh[0])
+
+
+def _whole(base: int, level: int) -> float:
+    k = round(base / level)
+    return float(k) if level in (base // k, -(-base // k)) else base / level
+
+
+_: type[Source] = SlideSource
