@@ -13,9 +13,14 @@ from PIL import Image, ImageDraw, ImageFont
 from flows.display import class_lines
 from storage.layout import FINE, GATE, MASK
 from storage.run import Run
+from tiling.errors import BadData
+from tiling.info import Plane
+from tiling.open import open_source
 from tiling.record import TileRecord
 from tiling.resample import area_average
+from tiling.source import Pixels
 from tiling.state import State
+from tiling.window import Window
 
 PANEL_PX = 640
 MARGIN_PX = 20
@@ -32,6 +37,14 @@ COLOURS = {
     State.POSITIVE: (250, 200, 120),
 }
 CLASS_COLOURS = np.array([(0, 0, 0), (20, 110, 235), (230, 60, 60), (40, 160, 80), (240, 190, 40)], np.float64)
+
+DISPLAY = (
+    ("red", "green", "blue"),
+    ("nir", "red", "green"),
+    ("nir", "green", "green"),
+    ("nir", "red", "red"),
+    ("swir", "green", "green"),
+)
 
 
 def draw_overview(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any]) -> Image.Image:
@@ -54,21 +67,36 @@ def draw_overview(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any]
 
 
 def shrink_pixels(run: Run) -> NDArray[np.uint8]:
-    """(h, w, 3): the gate's pixels as a picture, stretched to their 2nd and 98th percentile; grey without data."""
-    if not run.plan.recipe["store"]["pixels"]:
-        return np.full((*_thumbnail_shape(run), 3), NODATA, np.uint8)
+    """(h, w, 3): the image as a picture, stretched to its 2nd and 98th percentile; grey where there is no data."""
+    shape = _thumbnail_shape(run)
     bands = _display_bands(run.plan.image.bands)
-    shrunk = shrink(run, FINE if run.plan.one_plane else GATE)[bands].astype(np.float64)
-    seen = (shrunk != 0).any(0)
-    if run.plan.image.dtype != "uint8" or run.plan.image.kind == "raster":
-        shrunk = np.stack([_stretch(band, seen) for band in shrunk])
-    picture = np.where(seen, np.clip(shrunk, 0, 255), np.array(NODATA)[:, None, None])
+    shrunk, seen = _small_pixels(run, shape)
+    chosen = shrunk[bands].astype(np.float64)
+    if run.plan.image.kind == "raster":
+        chosen = np.stack([_stretch(band, seen) for band in chosen])
+    picture = np.where(seen, np.clip(chosen, 0, 255), np.array(NODATA)[:, None, None])
     return np.asarray(picture.transpose(1, 2, 0).astype(np.uint8))
+
+
+def _small_pixels(run: Run, shape: tuple[int, int]) -> Pixels:
+    """From the stored gate plane where that is fine enough, else from the image; no data where neither can tell."""
+    if run.plan.recipe["store"]["pixels"] and max(run.plan.gate_grid.shape_px) >= max(shape):
+        stored = shrink(run, FINE if run.plan.one_plane else GATE, run.plan.gate_tile_px / run.plan.grid.tile_px)
+        return Pixels(stored, (stored != 0).any(0))
+    source = open_source(run.plan.source)
+    try:
+        full = run.plan.image.shape_px
+        plane = Plane(shape_px=shape, scale=(full[0] / shape[0], full[1] / shape[1]))
+        return source.read(Window(y=0, x=0, height=shape[0], width=shape[1]), plane)
+    except BadData:  # the tiles it hits are counted as unreadable; a picture without them is better than none
+        return Pixels(np.zeros((len(run.plan.image.bands), *shape)), np.zeros(shape, bool))
+    finally:
+        source.close()
 
 
 def shrink_mask(run: Run) -> NDArray[np.float64]:
     """(class, h, w): share of each class under every pixel of the thumbnail."""
-    return np.stack([shrink(run, MASK, label)[0] for label in range(1, len(run.plan.classes) + 1)])
+    return np.stack([shrink(run, MASK, 1.0, label)[0] for label in range(1, len(run.plan.classes) + 1)])
 
 
 def gate_map(run: Run, tiles: Sequence[TileRecord]) -> NDArray[np.uint8]:
@@ -94,34 +122,36 @@ def overlay(picture: NDArray[np.uint8], share: NDArray[np.float64]) -> NDArray[n
     return np.clip(mixed, 0, 255).astype(np.uint8)
 
 
-def shrink(run: Run, name: str, label: int | None = None) -> NDArray[np.float64]:
-    """(band, h, w): an array of the run averaged to the thumbnail, one batch in memory at a time."""
+def shrink(run: Run, name: str, ratio: float, label: int | None = None) -> NDArray[np.float64]:
+    """(band, h, w): an array of the run averaged to the thumbnail, a strip in memory at a time.
+
+    ratio: pixels of the array per pixel of the fine plane; label: average the share of that label instead.
+    """
     array = run.array(name)
-    shape = array.shape[-2:]
     height, width = _thumbnail_shape(run)
-    step = (shape[0] / height, shape[1] / width)
+    step_y, step_x = (side * ratio / small for side, small in zip(run.plan.grid.shape_px, (height, width), strict=True))
+    at_once = max(1, int(1024 / step_y))
     strips = []
-    rows_per_strip = max(1, int(run.plan.grid.batch_px / step[0]))
-    for top in range(0, height, rows_per_strip):
-        rows = min(rows_per_strip, height - top)
-        first, last = int(top * step[0]), min(int(np.ceil((top + rows) * step[0])), shape[0])
-        block = np.asarray(array[..., first:last, :]).reshape(-1, last - first, shape[1])
-        block = block if label is None else (block == label)
-        y_edges = np.arange(top, top + rows + 1) * step[0] - first
+    for top in range(0, height, at_once):
+        y_edges = np.arange(top, min(top + at_once, height) + 1) * step_y
+        first = int(y_edges[0])
+        block = np.asarray(array[..., first : int(np.ceil(y_edges[-1])), :])
+        block = block.reshape(-1, *block.shape[-2:]) if label is None else (block == label)[None]
         valid = np.ones(block.shape[1:], bool)
-        strips.append(area_average(block.astype(np.float32), valid, y_edges, np.arange(width + 1) * step[1])[0])
+        edges = (y_edges - first, np.arange(width + 1) * step_x)
+        strips.append(area_average(block.astype(np.float32), valid, *edges)[0])
     return np.concatenate(strips, axis=1).astype(np.float64)
 
 
 def _thumbnail_shape(run: Run) -> tuple[int, int]:
-    height, width = run.plan.gate_grid.shape_px
+    height, width = run.plan.grid.shape_px
     scale = max(1.0, max(height, width) / PANEL_PX)
     return max(1, round(height / scale)), max(1, round(width / scale))
 
 
 def _display_bands(bands: Sequence[str]) -> list[int]:
     """True colour where there is one, else near infrared in red as the field does, else the first band."""
-    for wanted in (("red", "green", "blue"), ("nir", "red", "green"), ("nir", "green", "green"), ("swir", "green", "green"), ("nir", "red", "red")):  # fmt: skip # noqa: E501
+    for wanted in DISPLAY:
         if all(name in bands for name in wanted):
             return [list(bands).index(name) for name in wanted]
     return [0, 0, 0]

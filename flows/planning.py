@@ -59,6 +59,8 @@ def fit_cuts(source: Source, recipe: Recipe) -> Recipe:
     """The recipe with rules that need it (tissue) cut by Otsu on a coarse plane of this image."""
     parts: dict[str, Any] = {}
     coarse: Pixels | None = None
+    if recipe.gate.model == recipe.segment.model and recipe.gate.cut is None:
+        recipe = recipe.model_copy(update={"gate": recipe.gate.model_copy(update={"cut": recipe.segment.cut})})
     for name in ("segment", "gate"):
         part = getattr(recipe, name)
         rule = unfitted_rule(part.model, part.cut)

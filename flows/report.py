@@ -83,16 +83,28 @@ def holes_by_reason(tiles: Sequence[TileRecord]) -> dict[str, list[TileRecord]]:
     return dict(groups)
 
 
+def where(run: Run, tiles: Sequence[TileRecord], most: int = 8) -> str:
+    """The windows of some tiles, px of the fine plane."""
+    cores = [run.plan.grid.tile(tile.row, tile.col).core for tile in tiles[:most]]
+    text = "; ".join(f"rows {c.y}-{c.y_stop} columns {c.x}-{c.x_stop}" for c in cores)
+    return text + (f" and {len(tiles) - most} more" if len(tiles) > most else "")
+
+
+def hole_lines(run: Run, tiles: Sequence[TileRecord]) -> list[str]:
+    """Every reason with its tiles, for a terminal."""
+    return [
+        f"  {len(members)} x {reason} ({where(run, members)})" for reason, members in holes_by_reason(tiles).items()
+    ]
+
+
 def _holes(run: Run, tiles: Sequence[TileRecord]) -> str:
     groups = holes_by_reason(tiles)
     if not groups:
         return ""
-    lines = []
-    for reason, members in groups.items():
-        cores = [run.plan.grid.tile(tile.row, tile.col).core for tile in members[:8]]
-        where = "; ".join(f"rows {c.y}-{c.y_stop}, columns {c.x}-{c.x_stop}" for c in cores)
-        more = f" and {len(members) - 8} more" if len(members) > 8 else ""
-        lines.append(f"<tr><td class=n>{len(members)}<td>{escape(reason)}<td>{where}{more}")
+    lines = [
+        f"<tr><td class=n>{len(members)}<td>{escape(reason)}<td>{where(run, members)}"
+        for reason, members in groups.items()
+    ]
     return f"<h2>Not observed</h2><table><tr><th class=n>tiles<th>reason<th>where (px){''.join(lines)}</table>"
 
 

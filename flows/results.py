@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+from pyproj import CRS
+
 from downstream.summary import ClassArea, class_areas, funnel, merge_stages, observed_area
 from flows.display import convert
 from flows.picture import draw_overview
@@ -56,7 +58,7 @@ def summarise(
             "shape_px": list(image.shape_px),
             "pixel_size": [image.pixel_size.y, image.pixel_size.x],
             "unit": image.pixel_size.unit,
-            "crs": image.crs,
+            "crs": crs_name(image.crs),
         },
         "tiles": counts,
         "area": area_block(plan, tiles, areas) | {"display_unit": recipe.area.unit},
@@ -68,6 +70,12 @@ def summarise(
         "fingerprint": plan.fingerprint,
         "versions": {name: version(name) for name in VERSIONED},
     }
+
+
+def crs_name(crs: str | None) -> str | None:
+    """EPSG:32633 where the CRS has such a name, else its WKT."""
+    authority = CRS.from_user_input(crs).to_authority(min_confidence=100) if crs else None
+    return ":".join(authority) if authority else crs
 
 
 def area_block(plan: RunPlan, tiles: Sequence[TileRecord], areas: PixelAreas) -> dict[str, Any]:

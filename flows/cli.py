@@ -1,0 +1,152 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from tiling.errors import BadInput, TilegateError
+
+app = typer.Typer(
+    name="tilegate",
+    help="Areas from gigapixel images: a fast gate decides which tiles get the expensive step, and says what it skipped.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+EXIT_PARTIAL, EXIT_BAD_INPUT, EXIT_OTHER = 3, 2, 1
+
+Images = Annotated[list[str], typer.Argument(help="An image; several rasters of one band each are one image.")]
+RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="A bundled recipe or a TOML file.")]
+Bands = Annotated[str, typer.Option(help="Names of bands by number or name: green=2,nir=B08.")]
+Nodata = Annotated[float | None, typer.Option(help="The nodata value of a raster that does not declare it.")]
+Mpp = Annotated[str, typer.Option(help="Micrometres per pixel of a slide that does not say: 0.25 or Y,X.")]
+GroundSize = Annotated[str, typer.Option("--pixel-size", help="Metres per pixel of a raster without CRS: 10 or Y,X.")]
+Changes = Annotated[list[str], typer.Option("--set", help="Change the recipe: gate.threshold=0. May be repeated.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs, nothing else.")]
+EngineName = Annotated[
+    Literal["local", "prefect"] | None,
+    typer.Option(help="Who runs it; Prefect when an API is configured, threads of this process otherwise."),
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Spans at once (local engine); the number of cores if empty.")]
+
+
+@app.command()
+def run(
+    image: Images,
+    recipe: RecipeName,
+    out: Annotated[Path, typer.Option(help="Folder of the run; an unfinished run of the same plan is finished.")],
+    bands: Bands = "",
+    nodata: Nodata = None,
+    mpp: Mpp = "",
+    pixel_size: GroundSize = "",
+    changes: Changes = [],  # noqa: B006 (typer reads the default, nobody mutates it)
+    engine: EngineName = None,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure areas in an image."""
+    from flows.commands import image_request, run_image
+    from flows.recipe import load_recipe
+
+    request = image_request(image, bands, nodata, mpp, pixel_size)
+    summary = run_image(request, load_recipe(recipe, tuple(changes)), out, engine, workers, quiet=as_json)
+    finish(summary, out, as_json)
+
+
+@app.command()
+def resume(
+    run_folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Finish an unfinished run, or try the tiles again that failed. Refused when the image has changed."""
+    from flows.commands import resume_run
+
+    finish(resume_run(run_folder, workers, quiet=as_json), run_folder, as_json)
+
+
+@app.command()
+def plan(
+    image: Images,
+    recipe: RecipeName,
+    bands: Bands = "",
+    nodata: Nodata = None,
+    mpp: Mpp = "",
+    pixel_size: GroundSize = "",
+    changes: Changes = [],  # noqa: B006
+    as_json: AsJson = False,
+) -> None:
+    """Say what a run would do and cost: tiles, spans, bytes, minutes. Writes nothing."""
+    from flows.commands import image_request
+    from flows.estimate import estimate, estimate_lines
+    from flows.recipe import load_recipe
+
+    found = estimate(image_request(image, bands, nodata, mpp, pixel_size).spec(), load_recipe(recipe, tuple(changes)))
+    print(json.dumps(found, indent=2) if as_json else "\n".join(estimate_lines(found)))
+
+
+@app.command()
+def report(
+    run_folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    as_json: AsJson = False,
+) -> None:
+    """Print what a run found and did not see; the page for others is report.html in its folder."""
+    from flows.commands import report_run
+
+    summary, holes = report_run(run_folder)
+    finish(summary, run_folder, as_json, holes)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check this machine: versions, CPU, codecs, write access, Prefect."""
+    from flows.doctor import examine, verdict
+
+    checks = examine()
+    print(json.dumps([check.as_dict() for check in checks], indent=2) if as_json else verdict(checks))
+    if not all(check.ok for check in checks):
+        raise typer.Exit(EXIT_OTHER)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the images and runs.")] = Path("demo-out"),
+    engine: EngineName = "prefect",
+) -> None:
+    """Make a scene and a slide with known areas, measure both through Prefect, and compare."""
+    from flows.demo import run_demo
+
+    run_demo(out, engine or "prefect")
+
+
+def finish(summary: dict[str, Any], out: Path, as_json: bool, holes: list[str] | None = None) -> None:
+    """Print a summary and leave with the exit code it deserves."""
+    from flows.console import summary_text
+
+    print(json.dumps(summary, indent=2) if as_json else summary_text(summary, out, holes or []))
+    if summary["status"] == "partial":
+        raise typer.Exit(EXIT_PARTIAL)
+
+
+def main() -> None:
+    """Entry point: errors meant for people are printed as one message, without a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    try:
+        app()
+    except BadInput as error:
+        print(f"tilegate: {error}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+    except TilegateError as error:
+        print(f"tilegate: {error}", file=sys.stderr)
+        sys.exit(EXIT_OTHER)
+
+
+if __name__ == "__main__":
+    main()

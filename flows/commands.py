@@ -1,0 +1,105 @@
+"""What the commands do, without the command line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from flows.console import BarProgress, note
+from flows.engine import LocalEngine
+from flows.pipeline import execute, tiles_of
+from flows.planning import make_plan
+from flows.progress import Silent
+from flows.recipe import Recipe
+from flows.report import hole_lines
+from flows.request import ImageRequest
+from storage.run import Run
+from tiling.errors import BadInput
+from tiling.source import SourceSpec
+
+if TYPE_CHECKING:
+    from flows.progress import Progress
+
+EngineName = Literal["local", "prefect"]
+
+
+def image_request(uris: list[str], bands: str, nodata: float | None, mpp: str, ground_m: str) -> ImageRequest:
+    """The options of a command as one request. Raises BadInput on what cannot be read."""
+    if mpp and ground_m:
+        raise BadInput("--mpp and --pixel-size exclude each other: micrometres on glass, or metres on the ground")
+    size = parse_size(mpp, "--mpp") if mpp else parse_size(ground_m, "--pixel-size") if ground_m else None
+    return ImageRequest(
+        uris=uris, bands=parse_bands(bands), nodata=nodata, pixel_size=size, pixel_unit="m" if ground_m else "um"
+    )
+
+
+def parse_bands(text: str) -> dict[str, int | str]:
+    """ "green=2,nir=B08" -> {"green": 2, "nir": "B08"}."""
+    bands: dict[str, int | str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, found, want = (word.strip() for word in part.partition("="))
+        if not (name and found and want):
+            raise BadInput(f"--bands {text}: write it as name=number or name=name, such as green=2,nir=B08")
+        bands[name.lower()] = int(want) if want.isdigit() else want
+    return bands
+
+
+def parse_size(text: str, option: str) -> tuple[float, float]:
+    """ "0.25" or "0.25,0.26" -> (y, x)."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in (1, 2) or not all(0 < value < 1e6 for value in values):
+        raise BadInput(f"{option} {text}: one positive number, or two as Y,X")
+    return values[0], values[-1]
+
+
+def run_image(
+    request: ImageRequest, recipe: Recipe, out: Path, engine: EngineName | None, workers: int | None, *, quiet: bool
+) -> dict[str, Any]:
+    """Run on the engine asked for; Prefect when an API is configured and nobody said."""
+    if (engine or default_engine()) == "local":
+        if engine is None and not quiet:
+            note("local engine (no Prefect API is configured; --engine prefect starts one)")
+        return run_local(request.spec(), recipe, out, workers, quiet=quiet)
+    from flows.gated_area import gated_area
+
+    make_plan(request.spec(), recipe)  # bad input is told at once, not after a server has started
+    return gated_area(image=request, recipe=recipe, out=str(out))
+
+
+def run_local(spec: SourceSpec, recipe: Recipe, out: Path, workers: int | None, *, quiet: bool) -> dict[str, Any]:
+    """Threads of this process, with progress bars."""
+    progress: Progress = Silent() if quiet else BarProgress()
+    return execute(make_plan(spec, recipe), out, LocalEngine(workers), progress)
+
+
+def resume_run(folder: Path, workers: int | None, *, quiet: bool) -> dict[str, Any]:
+    """The rest of a run, from its own plan; the image is looked at again."""
+    found = Run.open(folder).plan
+    return run_local(found.source, Recipe.model_validate(found.recipe), folder, workers, quiet=quiet)
+
+
+def report_run(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """(summary, what was not observed). Raises BadInput for a run that never came to its summary."""
+    run = Run.open(folder)
+    summary = run.summary()
+    if summary is None:
+        gated, batches = len(run.committed("gate")), run.plan.grid.shape_batches
+        raise BadInput(
+            f"{folder} is not finished: {gated} of {batches[0] * batches[1]} batches are gated, no summary yet. "
+            f"Finish it with: tilegate resume {folder}"
+        )
+    tiles = tiles_of(run.committed("gate")) + tiles_of(run.committed("segment"))
+    return summary, hole_lines(run, tiles)
+
+
+def default_engine() -> EngineName:
+    """Prefect when an API is configured, by environment or profile; reading that costs no import of Prefect."""
+    if os.environ.get("PREFECT_API_URL"):
+        return "prefect"
+    home = Path(os.environ.get("PREFECT_HOME", Path.home() / ".prefect"))
+    profiles = home / "profiles.toml"
+    return "prefect" if profiles.exists() and "PREFECT_API_URL" in profiles.read_text(errors="replace") else "local"
