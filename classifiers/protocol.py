@@ -48,7 +48,8 @@ class FakeClassifier:
     def __init__(self, probability: float | dict[str, float] = 1.0, bands: tuple[str, ...] = ("grey",)) -> None:
         """probability: of the one class "any", for all tiles or by tile id (0 where absent)."""
         self._probability = probability
-        self.bands, self.classes = bands, ("any",)
+        self.bands = bands
+        self.classes: tuple[str, ...] = ("any",)
         self.model = ModelId(name="fake", sha256=f"fake-{probability}")
 
     def score(self, stack: TileStack) -> NDArray[np.float32]:

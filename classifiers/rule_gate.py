@@ -16,13 +16,14 @@ class RuleGate:
     def __init__(self, rule: Rule) -> None:
         """rule: with its cut fitted."""
         self._rule = rule
-        self.model, self.bands, self.classes = rule.model, rule.bands, (rule.label,)
+        self.model, self.bands = rule.model, rule.bands
+        self.classes: tuple[str, ...] = (rule.label,)
 
     def score(self, stack: TileStack) -> NDArray[np.float32]:
         """See Classifier. 0 for a tile without valid pixels."""
         positive = (self._rule.positive(stack.pixels) & stack.valid).sum((1, 2))
         valid = stack.valid.sum((1, 2))
-        return (positive / np.maximum(valid, 1)).astype(np.float32)[:, None]
+        return np.asarray(positive / np.maximum(valid, 1), np.float32)[:, None]
 
 
 _: type[Classifier] = RuleGate

@@ -56,7 +56,7 @@ class Rule:
         amounts = amounts[np.isfinite(amounts)]
         if amounts.size == 0 or amounts.min() == amounts.max():
             return replace(self, cut=float(amounts.max()) if amounts.size else 0.0)  # one tone: nothing is above it
-        return replace(self, cut=float(threshold_otsu(amounts)))
+        return replace(self, cut=float(threshold_otsu(amounts)))  # type: ignore[no-untyped-call]
 
 
 def normalised_difference(pixels: NDArray[np.generic]) -> NDArray[np.float64]:
@@ -70,7 +70,7 @@ def saturation(pixels: NDArray[np.generic]) -> NDArray[np.float64]:
     """Saturation of the HSV hexcone (Smith 1978) of R, G, B: (max - min) / max, 0 for black."""
     high = pixels.max(axis=-3).astype(np.float64)
     low = pixels.min(axis=-3).astype(np.float64)
-    return np.divide(high - low, high, out=np.zeros_like(high), where=high > 0)
+    return np.asarray(np.divide(high - low, high, out=np.zeros_like(high), where=high > 0))
 
 
 def dab_density(pixels: NDArray[np.generic]) -> NDArray[np.float64]:

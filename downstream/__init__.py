@@ -1,0 +1,1 @@
+"""Downstream: what a positive tile triggers."""

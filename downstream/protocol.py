@@ -30,7 +30,8 @@ class FakeSegmenter:
     def __init__(self, label: int = 1, bands: tuple[str, ...] = ("grey",)) -> None:
         """label: 0 = background, 1 = the one class "any"."""
         self._label = label
-        self.bands, self.classes = bands, ("any",)
+        self.bands = bands
+        self.classes: tuple[str, ...] = ("any",)
         self.model = ModelId(name="fake", sha256=f"fake-{label}")
 
     def segment(self, stack: TileStack) -> MaskStack:

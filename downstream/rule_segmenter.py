@@ -15,7 +15,8 @@ class RuleSegmenter:
     def __init__(self, rule: Rule) -> None:
         """rule: with its cut fitted."""
         self._rule = rule
-        self.model, self.bands, self.classes = rule.model, rule.bands, (rule.label,)
+        self.model, self.bands = rule.model, rule.bands
+        self.classes: tuple[str, ...] = (rule.label,)
 
     def segment(self, stack: TileStack) -> MaskStack:
         """See Segmenter."""

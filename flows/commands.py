@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from flows.console import BarProgress, note
 from flows.engine import LocalEngine
 from flows.pipeline import execute, tiles_of
-from flows.planning import make_plan
+from flows.planning import draft_plan, make_plan
 from flows.progress import Silent
 from flows.recipe import Recipe
 from flows.report import hole_lines
@@ -35,7 +35,7 @@ def image_request(uris: list[str], bands: str, nodata: float | None, mpp: str, g
 
 
 def parse_bands(text: str) -> dict[str, int | str]:
-    """ "green=2,nir=B08" -> {"green": 2, "nir": "B08"}."""
+    """Read green=2,nir=B08 as {"green": 2, "nir": "B08"}."""
     bands: dict[str, int | str] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, found, want = (word.strip() for word in part.partition("="))
@@ -46,7 +46,7 @@ def parse_bands(text: str) -> dict[str, int | str]:
 
 
 def parse_size(text: str, option: str) -> tuple[float, float]:
-    """ "0.25" or "0.25,0.26" -> (y, x)."""
+    """Read 0.25 or 0.25,0.26 as (y, x)."""
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
@@ -66,7 +66,7 @@ def run_image(
         return run_local(request.spec(), recipe, out, workers, quiet=quiet)
     from flows.gated_area import gated_area
 
-    make_plan(request.spec(), recipe)  # bad input is told at once, not after a server has started
+    draft_plan(request.spec(), recipe)  # bad input is told at once, not after a server has started
     return gated_area(image=request, recipe=recipe, out=str(out))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from flows.job import Job, open_job
 from flows.reading import Readings, read_batch
 from flows.span import BatchKey, SpanReport, report_span
 from storage.ledger import BatchRecord
+from storage.run import Run
 from tiling.errors import BadData
 from tiling.grid import Batch, Tile
 from tiling.pixel_area import window_area
@@ -27,22 +29,22 @@ log = logging.getLogger("tilegate")
 def gate_span(run_path: str, batches: list[BatchKey]) -> SpanReport:
     """Gate some batches of a run, one after the other."""
     started = time.monotonic()
-    records = []
-    with open_job(run_path) as job:
+    run, records = Run.open(Path(run_path)), []
+    with open_job(run.plan) as job:
         for row, col in batches:
-            record = gate_batch(job, row, col)
-            job.run.commit(record)
+            record = gate_batch(job, run, row, col)
+            run.commit(record)
             records.append(record)
     return report_span(records, time.monotonic() - started)
 
 
-def gate_batch(job: Job, row: int, col: int) -> BatchRecord:
+def gate_batch(job: Job, run: Run, row: int, col: int) -> BatchRecord:
     """Read a batch on the gate plane, keep its pixels, score its tiles. The caller commits the record."""
     started = time.monotonic()
     batch = job.plan.gate_grid.batch(row, col)
     readings = read_batch(job.source, batch, job.plan.gate_plane)
     records = gate_tiles(job, readings)
-    shards = job.run.write_gate_pixels(batch, paint(job, batch, readings)) if job.recipe.store.pixels else {}
+    shards = run.write_gate_pixels(batch, paint(job, batch, readings)) if job.recipe.store.pixels else {}
     return BatchRecord(
         stage="gate", row=row, col=col, tiles=records, shards=shards, seconds=time.monotonic() - started
     )
@@ -73,10 +75,7 @@ def screen_and_score(job: Job, stack: TileStack) -> list[TileRecord]:
 def score_tiles(job: Job, stack: TileStack, share: NDArray[np.float64]) -> list[TileRecord]:
     """Score a stack; when that fails, each tile alone, so that one bad tile fails alone."""
     try:
-        scores = gate_scores(job.gate.score(stack), job.columns)
-        if not np.isfinite(scores).all():
-            bad = ", ".join(stack.tiles[i].id for i in np.flatnonzero(~np.isfinite(scores))[:4])
-            raise FloatingPointError(f"gate {job.gate.model.name} gave a score that is no number for {bad}")
+        scores = require_scores(job, stack)
     except Exception as error:  # a model may fail in any way; the tile is counted, nothing is swallowed
         if len(stack) > 1:
             alone = (stack.pick([i], range(stack.pixels.shape[1])) for i in range(len(stack)))
@@ -85,6 +84,17 @@ def score_tiles(job: Job, stack: TileStack, share: NDArray[np.float64]) -> list[
         reason = f"gate: {type(error).__name__}: {error}"
         return [TileRecord(row=stack.tiles[0].row, col=stack.tiles[0].col, state=State.FAILED, reason=reason)]
     return [_scored(job, tile, float(s), float(v)) for tile, s, v in zip(stack.tiles, scores, share, strict=True)]
+
+
+def require_scores(job: Job, stack: TileStack) -> NDArray[np.float32]:
+    """(n,) scores. Raises ValueError when the model gives the wrong shape or values that are no probability."""
+    probability = job.gate.score(stack)
+    wanted = (len(stack), len(job.gate.classes))
+    if probability.shape != wanted:
+        raise ValueError(f"gate {job.gate.model.name} gave scores {probability.shape} where {wanted} were due")
+    if not ((probability >= 0) & (probability <= 1)).all():
+        raise ValueError(f"gate {job.gate.model.name} gave scores outside 0 to 1, or no numbers")
+    return gate_scores(probability, job.columns)
 
 
 def lacks_tissue(job: Job, stack: TileStack) -> NDArray[np.bool_]:

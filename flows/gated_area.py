@@ -71,8 +71,8 @@ RETRIES: dict[str, Any] = {
     "persist_result": False,
     "task_run_name": _span_name,
 }
-gate_task = task(gate_span, name="gate", description="Screen and score tiles on the gate plane.", **RETRIES)
-segment_task = task(segment_span, name="segment", description="Segment, count and store tiles.", **RETRIES)
+gate_task = task(name="gate", description="Screen and score tiles on the gate plane.", **RETRIES)(gate_span)
+segment_task = task(name="segment", description="Segment, count and store tiles.", **RETRIES)(segment_span)
 
 
 class PrefectEngine:
@@ -106,7 +106,7 @@ class ArtifactProgress:
     def start(self, stage: str, tiles: int) -> None:
         """See Progress."""
         self._stage, self._tiles, self._done, self._told_s = stage, tiles, 0, time.monotonic()
-        self._bar = create_progress_artifact(
+        self._bar: Any = create_progress_artifact(
             100.0 if tiles == 0 else 0.0, key=f"progress-{stage}", description=f"{stage}: {tiles:,} tiles"
         )
         self._log.info("%s: %s tiles to do", stage, f"{tiles:,}")
@@ -122,6 +122,9 @@ class ArtifactProgress:
             self._told_s = now
 
 
+RUNNER: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=WORKERS)
+
+
 def _run_name() -> str:
     """Such as "water: scene.tif"."""
     parameters = flow_run.parameters
@@ -135,7 +138,7 @@ def _run_name() -> str:
     name="gated-area",
     description="Areas from one huge image: gate every tile, segment what passes, audit what does not.",
     flow_run_name=_run_name,
-    task_runner=ThreadPoolTaskRunner(max_workers=WORKERS),
+    task_runner=RUNNER,
     persist_result=False,
 )
 def gated_area(image: ImageRequest, recipe: Recipe, out: str) -> dict[str, Any]:

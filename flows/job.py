@@ -1,11 +1,10 @@
-"""What a task needs at hand: the run, its image and its models, opened in the worker from plain values."""
+"""What a task needs at hand: plan, image and models, opened in the worker from plain values."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from classifiers.gate import positive_columns
 from classifiers.protocol import Classifier
@@ -13,7 +12,6 @@ from downstream.protocol import Segmenter
 from flows.models import open_gate, open_segmenter
 from flows.recipe import Recipe
 from storage.plan import RunPlan
-from storage.run import Run
 from tiling.open import open_source
 from tiling.pixel_area import PixelAreas, pixel_areas
 from tiling.source import Source
@@ -21,21 +19,16 @@ from tiling.source import Source
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """An open run; one per span, so nothing is shared between threads but the models."""
+    """An open image and what to do with it; one per span, so threads share nothing but the models."""
 
-    run: Run
-    """Where results go."""
+    plan: RunPlan
+    """What to do."""
     recipe: Recipe
     """With every number filled in."""
     source: Source
     """The image."""
     areas: PixelAreas
     """Of the fine plane."""
-
-    @property
-    def plan(self) -> RunPlan:
-        """The run's plan."""
-        return self.run.plan
 
     @property
     def threshold(self) -> float:
@@ -64,16 +57,11 @@ class Job:
 
 
 @contextmanager
-def open_job(run_path: str) -> Iterator[Job]:
-    """Open a run and its image, and close the image again."""
-    run = Run.open(Path(run_path))
-    source = open_source(run.plan.source)
+def open_job(plan: RunPlan) -> Iterator[Job]:
+    """Open the image of a plan, and close it again."""
+    source = open_source(plan.source)
     try:
-        yield Job(
-            run=run,
-            recipe=Recipe.model_validate(run.plan.recipe),
-            source=source,
-            areas=pixel_areas(run.plan.image, run.plan.fine),
-        )
+        recipe = Recipe.model_validate(plan.recipe)
+        yield Job(plan=plan, recipe=recipe, source=source, areas=pixel_areas(plan.image, plan.fine))
     finally:
         source.close()

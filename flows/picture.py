@@ -119,7 +119,7 @@ def overlay(picture: NDArray[np.uint8], share: NDArray[np.float64]) -> NDArray[n
     for label, part in enumerate(share, start=1):
         alpha = np.sqrt(np.clip(part, 0, 1))[..., None]  # a few pixels under a thumbnail pixel still show
         mixed = mixed * (1 - alpha) + CLASS_COLOURS[1 + (label - 1) % (len(CLASS_COLOURS) - 1)] * alpha
-    return np.clip(mixed, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(mixed, 0, 255), np.uint8)
 
 
 def shrink(run: Run, name: str, ratio: float, label: int | None = None) -> NDArray[np.float64]:
@@ -133,13 +133,13 @@ def shrink(run: Run, name: str, ratio: float, label: int | None = None) -> NDArr
     at_once = max(1, int(1024 / step_y))
     strips = []
     for top in range(0, height, at_once):
-        y_edges = np.arange(top, min(top + at_once, height) + 1) * step_y
+        y_edges = np.arange(top, min(top + at_once, height) + 1, dtype=np.float64) * np.float64(step_y)
         first = int(y_edges[0])
         block = np.asarray(array[..., first : int(np.ceil(y_edges[-1])), :])
         block = block.reshape(-1, *block.shape[-2:]) if label is None else (block == label)[None]
         valid = np.ones(block.shape[1:], bool)
-        edges = (y_edges - first, np.arange(width + 1) * step_x)
-        strips.append(area_average(block.astype(np.float32), valid, *edges)[0])
+        x_edges = np.arange(width + 1, dtype=np.float64) * np.float64(step_x)
+        strips.append(area_average(block.astype(np.float32), valid, y_edges - first, x_edges)[0])
     return np.concatenate(strips, axis=1).astype(np.float64)
 
 

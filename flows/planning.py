@@ -30,6 +30,12 @@ RULE_DOWNSAMPLE = 8.0
 
 def make_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
     """Everything a run needs to know, decided now. Raises BadInput with what to do instead."""
+    draft = draft_plan(spec, recipe)
+    return replace(draft, identity=image_identity(draft.source))
+
+
+def draft_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
+    """A plan without the image's identity, which costs a read of the whole file. Raises BadInput."""
     source = open_source(spec)
     try:
         fitted = fit_cuts(source, recipe)
@@ -44,7 +50,7 @@ def make_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
     return RunPlan(
         name=final.name,
         source=spec,
-        identity=image_identity(spec),
+        identity="",
         image=info,
         fine=fine,
         grid=TileGrid(shape_px=fine.shape_px, tile_px=tile.size_px, halo_px=tile.halo_px, batch_tiles=tile.batch),
@@ -157,7 +163,7 @@ def _own_downsample(info: ImageInfo, fine: Plane, gate: Classifier) -> float:
             f"{info.uri}: gate {gate.model.name} wants pixels of {trained.mean:.4g} {trained.unit}, finer than the "
             f"{fine_size:.4g} {info.pixel_size.unit} of the segmenter's plane. Choose a gate for this pixel size."
         )
-    return max(1.0, trained.mean / fine_size)
+    return float(max(1.0, trained.mean / fine_size))
 
 
 def _gate(recipe: Recipe) -> tuple[str, float | None]:

@@ -135,7 +135,7 @@ def _value(text: str) -> Any:
 
 
 def _explain(error: ValidationError) -> str:
-    """pydantic's findings, one line each."""
+    """Pydantic's findings, one line each."""
     lines = []
     for problem in error.errors():
         where = ".".join(str(part) for part in problem["loc"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from flows.job import Job, open_job
 from flows.reading import read_tiles
 from flows.span import SegmentBatch, SpanReport, report_span
 from storage.ledger import BatchRecord
+from storage.run import Run
 from tiling.grid import Batch, Tile
 from tiling.record import TileRecord
 from tiling.stack import TileStack, crop_to_core
@@ -24,16 +26,16 @@ log = logging.getLogger("tilegate")
 def segment_span(run_path: str, batches: list[SegmentBatch]) -> SpanReport:
     """Segment the chosen tiles of some batches of a run, one batch after the other."""
     started = time.monotonic()
-    records = []
-    with open_job(run_path) as job:
+    run, records = Run.open(Path(run_path)), []
+    with open_job(run.plan) as job:
         for chosen in batches:
-            record = segment_batch(job, chosen)
-            job.run.commit(record)
+            record = segment_batch(job, run, chosen)
+            run.commit(record)
             records.append(record)
     return report_span(records, time.monotonic() - started)
 
 
-def segment_batch(job: Job, chosen: SegmentBatch) -> BatchRecord:
+def segment_batch(job: Job, run: Run, chosen: SegmentBatch) -> BatchRecord:
     """Segment, count and write one batch; its shards are written whole and once."""
     started = time.monotonic()
     batch = job.plan.grid.batch(chosen.row, chosen.col)
@@ -48,7 +50,7 @@ def segment_batch(job: Job, chosen: SegmentBatch) -> BatchRecord:
         row=chosen.row,
         col=chosen.col,
         tiles=tuple(records),
-        shards=canvas.write(),
+        shards=canvas.write(run),
         seconds=time.monotonic() - started,
     )
 
@@ -58,24 +60,24 @@ class Canvas:
 
     def __init__(self, job: Job, batch: Batch) -> None:
         """All background, no pixels."""
-        self._job, self._batch = job, batch
+        self._batch = batch
         self._labels = np.zeros(batch.core.shape_px, np.uint8)
         keep = job.recipe.store.pixels and not job.plan.one_plane
         shape = (len(job.plan.image.bands), *batch.core.shape_px)
         self._pixels = np.zeros(shape, job.plan.image.dtype) if keep else None
 
     def add(self, tile: Tile, labels: NDArray[np.uint8], pixels: NDArray[np.generic]) -> None:
-        """labels (h, w) and pixels (band, h, w) of the tile's core."""
+        """Labels (h, w) and pixels (band, h, w) of the tile's core."""
         rows, cols = tile.core.relative_to(self._batch.core).slices
         self._labels[rows, cols] = labels
         if self._pixels is not None:
             self._pixels[:, rows, cols] = pixels
 
-    def write(self) -> dict[str, str]:
+    def write(self, run: Run) -> dict[str, str]:
         """Write both shards. Returns {array: sha256}."""
-        shards = self._job.run.write_mask(self._batch, self._labels)
+        shards = run.write_mask(self._batch, self._labels)
         if self._pixels is not None:
-            shards |= self._job.run.write_fine_pixels(self._batch, self._pixels)
+            shards |= run.write_fine_pixels(self._batch, self._pixels)
         return shards
 
 
@@ -115,4 +117,4 @@ def require_labels(job: Job, stack: TileStack) -> NDArray[np.uint8]:
             f"{segmenter.model.name} gave labels {mask.labels.shape} up to {highest} for tiles {stack.valid.shape} "
             f"and {len(job.plan.classes)} classes"
         )
-    return mask.labels[0]
+    return np.asarray(mask.labels[0])

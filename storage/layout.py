@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from storage.plan import RunPlan
 
@@ -62,7 +63,7 @@ def arrays(plan: RunPlan) -> dict[str, ArrayLayout]:
     return {layout.name: layout for layout in ((fine, mask) if plan.one_plane else (fine, coarse, mask))}
 
 
-def ome_attributes(plan: RunPlan) -> dict[str, object]:
+def ome_attributes(plan: RunPlan) -> dict[str, Any]:
     """OME-NGFF 0.5 multiscales of the pixel planes (https://ngff.openmicroscopy.org/0.5/)."""
     size, unit = plan.image.pixel_size, "meter" if plan.image.pixel_size.unit == "m" else "micrometer"
     axes = [{"name": "c", "type": "channel"}] + [{"name": n, "type": "space", "unit": unit} for n in ("y", "x")]
@@ -79,7 +80,7 @@ def ome_attributes(plan: RunPlan) -> dict[str, object]:
     return {"version": "0.5", "multiscales": [{"name": plan.name, "axes": axes, "datasets": datasets}]}
 
 
-def geo_attributes(plan: RunPlan) -> dict[str, object]:
+def geo_attributes(plan: RunPlan) -> dict[str, Any]:
     """GeoZarr's spatial: and proj: names for the fine plane; empty for slides and bare pixels."""
     image, (scale_y, scale_x) = plan.image, plan.fine.scale
     if image.transform is None or image.crs is None:

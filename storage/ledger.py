@@ -119,14 +119,14 @@ def write_whole(path: Path, write: Any) -> None:
     try:
         write(temporary)
         sync(temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     sync(path.parent)
 
 
 def sync(path: Path) -> None:
-    """fsync a file or folder: it survives a power cut."""
+    """Fsync a file or folder: it survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -95,8 +95,7 @@ class Run:
 
     def array(self, name: str) -> zarr.Array[Any]:
         """One array to read from: pixels/fine, pixels/gate or mask/0."""
-        found = zarr.open_array(self.path / "run.zarr" / name, mode="r")
-        return found
+        return zarr.open_array(self.path / "run.zarr" / name, mode="r")
 
     def write_tiles(self, tiles: list[TileRecord]) -> None:
         """tiles.parquet: the ledger compacted, one row per tile of the grid."""
@@ -131,6 +130,15 @@ class Run:
         return {name: _seal(self.path / "run.zarr" / layout.shard_file(batch.row, batch.col))}
 
 
+def probe(folder: Path, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Write a small array (y, x) as a run would and read it back."""
+    array: Any = zarr.create_array(
+        folder / "probe.zarr", shape=values.shape, chunks=values.shape, dtype="uint8", compressors=ZstdCodec(level=1)
+    )
+    array[...] = values
+    return np.asarray(array[...])
+
+
 def _create_array(root: zarr.Group, layout: ArrayLayout) -> None:
     root.create_array(
         layout.name,
@@ -156,7 +164,7 @@ def _require_same(path: Path, plan: RunPlan, found: RunPlan) -> None:
 
 
 def _seal(shard: Path) -> str:
-    """fsync a shard and its folder; sha256 of the file, or "" where zarr wrote none because all is background."""
+    """Fsync a shard and its folder; sha256 of the file, or "" where zarr wrote none because all is background."""
     if not shard.exists():
         return ""
     sync(shard)

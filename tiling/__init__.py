@@ -1,0 +1,1 @@
+"""Tiling: what a tile is, and where its pixels come from."""

@@ -36,7 +36,7 @@ class ConstantAreas:
         """area: of one pixel, in `unit`."""
         self.area, self.unit, self.method = area, unit, method
 
-    def of(self, window: Window) -> NDArray[np.float64]:
+    def of(self, window: Window) -> NDArray[np.float64]:  # noqa: ARG002 (the same everywhere)
         """(1, 1)."""
         return np.full((1, 1), self.area)
 
@@ -136,7 +136,7 @@ def _ellipsoid(crs: CRS) -> tuple[float, float]:
 
 
 def _authalic_q(latitude: NDArray[np.float64], e2: float) -> NDArray[np.float64]:
-    """q of Snyder 1987, eq. 3-12: the area between equator and latitude is pi * a^2 * q."""
+    """Q of Snyder 1987, eq. 3-12: the area between equator and latitude is pi * a^2 * q."""
     s = np.sin(latitude)
     if e2 == 0:
         return np.asarray(2 * s)

@@ -15,7 +15,7 @@ from rasterio.windows import Window as GdalWindow
 
 from tiling.errors import BadData, BadInput
 from tiling.info import ImageInfo, Plane
-from tiling.raster_info import Band, info_of, name_bands, require_one_grid
+from tiling.raster_info import info_of, name_bands, require_one_grid
 from tiling.source import Pixels, Source, SourceSpec, nearest_finer, read_level
 from tiling.window import Window
 
@@ -144,6 +144,12 @@ def _level_scales(files: list[_File]) -> list[tuple[float, float]]:
     return [(height / level[0][0], width / level[0][1]) for level in alike[: len(shapes)]]
 
 
+def drivers() -> set[str]:
+    """Short names of the formats this GDAL knows."""
+    with rasterio.Env() as env:
+        return set(env.drivers())
+
+
 @contextmanager
 def _gdal(uri: str) -> Iterator[None]:
     """GDAL's settings around an opening, and its complaints in our words."""
@@ -156,5 +162,4 @@ def _gdal(uri: str) -> Iterator[None]:
         ) from error
 
 
-__all__ = ["Band", "RasterSource"]
 _: type[Source] = RasterSource

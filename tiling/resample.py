@@ -47,11 +47,11 @@ def _sum_along(values: NDArray[np.generic], edges: Floats, axis: int) -> Floats:
     inside = _drop_tail(inside, values, whole, axis)
     part = np.expand_dims(clipped - whole, tuple(range(axis + 1, 0)))
     edge_values = np.take(values, whole, axis=axis).astype(np.float64) * part
-    return inside + np.diff(edge_values, axis=axis)
+    return np.asarray(inside + np.diff(edge_values, axis=axis))
 
 
 def _drop_tail(inside: Floats, values: NDArray[np.generic], whole: NDArray[np.intp], axis: int) -> Floats:
-    """reduceat's last cell runs to the end of the array; stop it at the last edge instead."""
+    """Reduceat's last cell runs to the end of the array; stop it at the last edge instead."""
     if whole[-2] < whole[-1]:
         last = np.take(values, range(whole[-2], whole[-1]), axis=axis).sum(axis=axis, dtype=np.float64)
         index = [slice(None)] * inside.ndim

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from openslide import OpenSlide, OpenSlideCache, OpenSlideError
+from openslide import OpenSlide, OpenSlideCache, OpenSlideError, __library_version__
 
 from tiling.errors import BadData, BadInput
 from tiling.info import ImageInfo, PixelSize, Plane
@@ -92,6 +92,11 @@ def slide_vendor(uri: str) -> str | None:
     return vendor
 
 
+def library_version() -> str:
+    """Version of the OpenSlide library."""
+    return str(__library_version__)
+
+
 def on_white(rgba: np.ndarray) -> np.ndarray:
     """RGBA (h, w, 4) uint8, straight alpha -> RGB (3, h, w) uint8 over white: glass, not black tissue."""
     alpha = rgba[..., 3:].astype(np.uint16)
@@ -102,7 +107,7 @@ def on_white(rgba: np.ndarray) -> np.ndarray:
 
 
 def mpp_of(properties: Mapping[str, str], uri: str) -> PixelSize:
-    """um per pixel as the file states it. Raises BadInput when it is missing or not believable: never a guess."""
+    """Um per pixel as the file states it. Raises BadInput when it is missing or not believable: never a guess."""
     advice = "give the true one: --mpp 0.25 (or --mpp Y,X)"
     try:
         y, x = float(properties["openslide.mpp-y"]), float(properties["openslide.mpp-x"])

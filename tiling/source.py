@@ -117,7 +117,7 @@ def read_level(
 def _level_edges(start: int, size: int, ratio: float) -> NDArray[np.float64]:
     """Cell borders in level px; a ratio within 0.1 % of 1 is the level itself (4.0001 asked of 4)."""
     ratio = 1.0 if abs(ratio - 1) < 1e-3 else ratio
-    return np.arange(start, start + size + 1) * ratio
+    return np.arange(start, start + size + 1, dtype=np.float64) * np.float64(ratio)
 
 
 def _pad(

@@ -1,0 +1,144 @@
+"""Model bundles on disk: a folder of bundle.json, model.safetensors and README.md, and nothing that can run code.
+
+Reading one takes no inference runtime: this file checks and hashes, the model files build the network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from classifiers.bundle_parse import from_json
+from classifiers.bundle_schema import Bundle as Bundle
+from classifiers.bundle_schema import Calibration as Calibration
+from classifiers.bundle_schema import Task as Task
+from classifiers.bundle_schema import to_json
+from tiling.errors import BadInput
+from tiling.info import PixelSize
+
+JSON, WEIGHTS, CARD = "bundle.json", "model.safetensors", "README.md"
+
+_SHIPPED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_PICKLES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".joblib"})
+
+
+def load_bundle(path_or_name: str | Path, shipped: Path) -> Bundle:
+    """Read and check one bundle; its weights are hashed, not loaded.
+
+    path_or_name: a Path, a text that starts like a path (/, ./, ../, ~), or the name of a folder in `shipped`.
+    Raises BadInput for anything that is not a whole, unchanged bundle.
+    """
+    folder = _find(path_or_name, shipped)
+    _require_files(folder)
+    text = (folder / JSON).read_bytes()
+    bundle = from_json(text, folder, hashlib.sha256(text).hexdigest())
+    read_weights(bundle)
+    return bundle
+
+
+def write_bundle(bundle: Bundle, folder: Path, weights: bytes, card: str) -> Bundle:
+    """Write a bundle and load it back. weights: a safetensors file; card: the text of README.md.
+
+    Its path and both hashes are filled in here, whatever `bundle` says; `{sha256}` in the card becomes the weights'.
+    """
+    _require_safetensors(weights, folder / WEIGHTS)
+    sha256 = hashlib.sha256(weights).hexdigest()
+    text = json.dumps(to_json(replace(bundle, sha256=sha256)), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / WEIGHTS).write_bytes(weights)
+    (folder / CARD).write_text(card.replace("{sha256}", sha256), encoding="utf-8")
+    (folder / JSON).write_text(text, encoding="utf-8")
+    return load_bundle(folder, folder.parent)
+
+
+def read_weights(bundle: Bundle) -> bytes:
+    """The bytes of the weights, exactly those bundle.json speaks of. Raises BadInput when they are not."""
+    path = bundle.path / WEIGHTS
+    weights = path.read_bytes()
+    found = hashlib.sha256(weights).hexdigest()
+    if found != bundle.sha256:
+        raise BadInput(
+            f"{path}: sha256 is {found}, {JSON} says {bundle.sha256}. The file was changed or cut after the bundle "
+            "was written (a Git LFS pointer looks like this, too); fetch the bundle again."
+        )
+    _require_safetensors(weights, path)
+    return weights
+
+
+def require_pixel_size(bundle: Bundle, plane: PixelSize) -> None:
+    """Raise BadInput when a plane's pixels are not of the size the model was trained on. plane: its pixel size."""
+    trained, (low, high) = bundle.pixel_size, bundle.pixel_size_range
+    ratios = (plane.y / trained.y, plane.x / trained.x)
+    if plane.unit != trained.unit or not all(low <= ratio * (1 + 1e-6) and ratio <= high * (1 + 1e-6) for ratio in ratios):
+        raise BadInput(
+            f"{bundle.name} works on pixels of {trained.y:g} x {trained.x:g} {trained.unit}, {low:g} to {high:g} times "
+            f"that at most; these are {plane.y:.4g} x {plane.x:.4g} {plane.unit}. Objects would look smaller or larger "
+            "than it has ever seen: ask for a plane of its pixel size, or use a model trained for this one."
+        )
+
+
+def require_image(bundle: Bundle, bands: tuple[str, ...], dtype: str) -> None:
+    """Raise BadInput when an image's bands or value type are not the model's. dtype: numpy's name."""
+    missing = [band for band in bundle.bands if band not in bands]
+    if missing:
+        raise BadInput(
+            f"{bundle.name} needs the bands {', '.join(bundle.bands)}; the image has {', '.join(bands)} and lacks "
+            f"{', '.join(missing)}. Name the image's bands in this recipe."
+        )
+    require_dtype(bundle, dtype)
+
+
+def require_dtype(bundle: Bundle, dtype: str) -> None:
+    """Raise BadInput when pixels are not of the type the normalisation was measured on. dtype: numpy's name."""
+    if dtype != bundle.dtype:
+        raise BadInput(
+            f"{bundle.name} was trained on {bundle.dtype} values, these are {dtype}: the same number means another "
+            f"brightness. Convert the image to {bundle.dtype} as its training data was (see {bundle.path / CARD})."
+        )
+
+
+def _find(path_or_name: str | Path, shipped: Path) -> Path:
+    """The bundle's folder."""
+    text = str(path_or_name)
+    if isinstance(path_or_name, Path) or text.startswith(("/", "./", "../", "~")):
+        folder = Path(path_or_name).expanduser()
+    elif _SHIPPED_NAME.fullmatch(text):
+        folder = shipped / text
+    else:
+        raise BadInput(
+            f"{text!r} is not the name of a shipped bundle (those hold no slash): {_names(shipped)}. "
+            f"For a folder of your own write its path, such as ./my-bundle; bundles behind a URL are not fetched."
+        )
+    if not folder.is_dir():
+        why = "is a file, a bundle is a folder" if folder.exists() else "does not exist"
+        raise BadInput(f"{folder} {why}. Shipped bundles: {_names(shipped)}.")
+    return folder
+
+
+def _names(shipped: Path) -> str:
+    return ", ".join(sorted(path.parent.name for path in shipped.glob(f"*/{JSON}"))) or f"none in {shipped}"
+
+
+def _require_files(folder: Path) -> None:
+    missing = [name for name in (JSON, WEIGHTS, CARD) if not (folder / name).is_file()]
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in _PICKLES)
+    if WEIGHTS in missing and pickles:
+        raise BadInput(
+            f"{folder}: {', '.join(pickles)} instead of {WEIGHTS}. Pickles run whatever code they hold when they are "
+            "opened and are refused; save the weights with safetensors.torch.save_file."
+        )
+    if missing:
+        raise BadInput(f"{folder} lacks {', '.join(missing)}: a bundle is {JSON}, {WEIGHTS} and {CARD}.")
+
+
+def _require_safetensors(weights: bytes, path: Path) -> None:
+    """A safetensors file starts with the length of its JSON header (8 bytes, little endian); a pickle does not."""
+    header = int.from_bytes(weights[:8], "little")
+    if header > len(weights) - 8 or weights[8:9] != b"{":
+        raise BadInput(
+            f"{path} is not a safetensors file: its {len(weights)} bytes do not start with a header. A renamed pickle "
+            "is refused as any pickle; save the weights with safetensors.torch.save_file."
+        )

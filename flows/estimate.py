@@ -1,0 +1,119 @@
+"""What a run would do and cost, measured on a few tiles of the image itself. Writes nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import numpy as np
+
+from downstream.audit import upper_mean
+from flows.gate_stage import gate_tiles
+from flows.job import Job, open_job
+from flows.planning import draft_plan
+from flows.reading import read_batch, read_tiles
+from flows.recipe import Recipe
+from flows.segment_stage import require_labels
+from flows.span import GATE_TILES_PER_SPAN, SEGMENT_TILES_PER_SPAN, cut_spans
+from storage.plan import RunPlan
+from tiling.record import TileRecord
+from tiling.source import SourceSpec
+from tiling.state import State
+
+SAMPLE_BATCHES, SAMPLE_TILES = 3, 4
+
+
+def estimate(spec: SourceSpec, recipe: Recipe) -> dict[str, Any]:
+    """Tiles, spans, bytes and minutes of a run; the share of positives is a guess from a few batches."""
+    plan = draft_plan(spec, recipe)
+    with open_job(plan) as job:
+        gated, gate_s = _try_gate(job)
+        segment_s = _try_segmenter(job, gated)
+    tiles, workers = len(plan.grid), os.cpu_count() or 1
+    share = sum(t.state is State.POSITIVE for t in gated) / len(gated)
+    audited = min(recipe.audit.tiles, tiles - round(share * tiles))
+    expensive = min(tiles, round(share * tiles) + audited)
+    batches = int(np.prod(plan.grid.shape_batches))
+    per_batch = tiles // batches
+    rejected = tiles - round(share * tiles)
+    bound = 0.0 if audited == rejected else upper_mean(0.0, audited, 0.95) if audited else None
+    return {
+        "image": {"uri": plan.image.uri, "shape_px": list(plan.image.shape_px), "bands": list(plan.image.bands)},
+        "tiles": tiles,
+        "batches": batches,
+        "spans": {
+            "gate": len(cut_spans([per_batch] * batches, GATE_TILES_PER_SPAN, workers)),
+            "segment": len(cut_spans([max(1, expensive // batches)] * batches, SEGMENT_TILES_PER_SPAN, workers)),
+        },
+        "positive_share": {"estimate": share, "sampled_tiles": len(gated)},
+        "segmented_tiles": expensive,
+        "audit": {"tiles": audited, "of_rejected": tiles - round(share * tiles), "bound_if_nothing_found": bound},
+        "bytes": bytes_per_task(plan),
+        "seconds": {"gate_per_tile": gate_s, "segment_per_tile": segment_s, "workers": workers},
+        "minutes": (tiles * gate_s + expensive * segment_s) / workers / 60,
+        "gate_threshold": plan.recipe["gate"]["threshold"],
+    }
+
+
+def bytes_per_task(plan: RunPlan) -> dict[str, int]:
+    """Memory a task holds for one batch of pixels and labels, before compression."""
+    bands, itemsize = len(plan.image.bands), np.dtype(plan.image.dtype).itemsize
+    gate, fine = plan.gate_grid.batch_px**2, plan.grid.batch_px**2
+    return {"gate_batch": gate * bands * itemsize, "segment_batch": fine * (bands * itemsize + 1)}
+
+
+def _try_gate(job: Job) -> tuple[list[TileRecord], float]:
+    """Gate a few batches spread over the image: (records, seconds per tile)."""
+    rows, cols = job.plan.grid.shape_batches
+    keys = [(row, col) for row in range(rows) for col in range(cols)]
+    chosen = keys[:: max(1, len(keys) // SAMPLE_BATCHES)][:SAMPLE_BATCHES]
+    assert job.gate is not None  # loaded before the clock starts
+    started, records = time.perf_counter(), list[TileRecord]()
+    for key in chosen:
+        readings = read_batch(job.source, job.plan.gate_grid.batch(*key), job.plan.gate_plane)
+        records += gate_tiles(job, readings)
+    return records, (time.perf_counter() - started) / len(records)
+
+
+def _try_segmenter(job: Job, gated: list[TileRecord]) -> float:
+    """Segment a few tiles, positives first: seconds per tile; 0 when none can be read."""
+    likely = sorted((t for t in gated if t.state in (State.POSITIVE, State.NEGATIVE)), key=lambda t: -(t.score or 0))
+    tiles = [job.plan.grid.tile(t.row, t.col) for t in likely[:SAMPLE_TILES]]
+    assert job.segmenter is not None  # loaded before the clock starts
+    started = time.perf_counter()
+    stack = read_tiles(job.source, tiles, job.plan.fine).stack
+    for i in range(len(stack) if stack else 0):
+        assert stack is not None
+        require_labels(job, stack.pick([i], range(stack.pixels.shape[1])))
+    return (time.perf_counter() - started) / max(len(tiles), 1)
+
+
+def estimate_lines(found: dict[str, Any]) -> list[str]:
+    """For a person."""
+    share, megabytes = found["positive_share"], 2**20
+    return [
+        f"{found['tiles']:,} tiles in {found['batches']:,} batches, read from {', '.join(found['image']['bands'])}",
+        f"gate: {found['spans']['gate']:,} spans, {1e3 * found['seconds']['gate_per_tile']:.2f} ms per tile, "
+        f"{found['bytes']['gate_batch'] / megabytes:.1f} MB per batch",
+        f"segment: about {found['segmented_tiles']:,} tiles in {found['spans']['segment']:,} spans, "
+        f"{1e3 * found['seconds']['segment_per_tile']:.1f} ms per tile, "
+        f"{found['bytes']['segment_batch'] / megabytes:.1f} MB per batch",
+        f"about {100 * share['estimate']:.0f} % pass the gate at {found['gate_threshold']:g} "
+        f"(seen on {share['sampled_tiles']:,} tiles); {audit_promise(found['audit'])}",
+        f"expected: {found['minutes']:.2g} minutes on {found['seconds']['workers']} workers",
+    ]
+
+
+def audit_promise(audit: dict[str, Any]) -> str:
+    """What the audit can say at best."""
+    if audit["of_rejected"] == 0:
+        return "nothing is rejected"
+    if audit["tiles"] == audit["of_rejected"]:
+        return "every rejected tile is audited"
+    if audit["tiles"] == 0:
+        return "no audit: what the gate rejects stays unknown"
+    share = 100 * audit["bound_if_nothing_found"]
+    return (
+        f"if the audit of {audit['tiles']:,} finds nothing, at most {share:.2g} % of the rejected area was missed (95 %)"
+    )
