@@ -12,12 +12,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from classifiers.bundle_parse import from_json
-from classifiers.bundle_schema import Bundle as Bundle
-from classifiers.bundle_schema import Calibration as Calibration
-from classifiers.bundle_schema import Task as Task
-from classifiers.bundle_schema import to_json
+from classifiers.bundle_schema import Bundle, Calibration, Task, to_json
 from tiling.errors import BadInput
 from tiling.info import PixelSize
+
+__all__ = [
+    "Bundle",
+    "Calibration",
+    "Task",
+    "load_bundle",
+    "read_weights",
+    "require_dtype",
+    "require_image",
+    "require_pixel_size",
+    "write_bundle",
+]
 
 JSON, WEIGHTS, CARD = "bundle.json", "model.safetensors", "README.md"
 
@@ -72,7 +81,7 @@ def require_pixel_size(bundle: Bundle, plane: PixelSize) -> None:
     """Raise BadInput when a plane's pixels are not of the size the model was trained on. plane: its pixel size."""
     trained, (low, high) = bundle.pixel_size, bundle.pixel_size_range
     ratios = (plane.y / trained.y, plane.x / trained.x)
-    if plane.unit != trained.unit or not all(low <= ratio * (1 + 1e-6) and ratio <= high * (1 + 1e-6) for ratio in ratios):
+    if plane.unit != trained.unit or min(ratios) < low * (1 - 1e-6) or max(ratios) > high * (1 + 1e-6):
         raise BadInput(
             f"{bundle.name} works on pixels of {trained.y:g} x {trained.x:g} {trained.unit}, {low:g} to {high:g} times "
             f"that at most; these are {plane.y:.4g} x {plane.x:.4g} {plane.unit}. Objects would look smaller or larger "

@@ -72,10 +72,10 @@ def _bundle(doc: Fields, folder: Path, contract_sha256: str) -> Bundle:
 
 def _task(doc: Fields) -> Task:
     tasks = doc.texts("mlm:tasks")
-    for task, name in MLM_TASKS.items():
-        if tasks == (name,):
-            return task
-    doc.refuse(f"mlm:tasks is {list(tasks)}; exactly one of {', '.join(MLM_TASKS.values())} is supported")
+    found = [task for task, name in MLM_TASKS.items() if tasks == (name,)]
+    if not found:
+        doc.refuse(f"mlm:tasks is {list(tasks)}; exactly one of {', '.join(MLM_TASKS.values())} is supported")
+    return found[0]
 
 
 def _input(doc: Fields) -> tuple[tuple[str, ...], int, tuple[float, ...], tuple[float, ...]]:
@@ -170,7 +170,7 @@ def _sha256(doc: Fields) -> str:
 
 def _metrics(doc: Fields) -> Mapping[str, float]:
     child = doc.child("tilegate:metrics")
-    return MappingProxyType({key: child.number(key) for key in child.keys()})
+    return MappingProxyType({key: child.number(key) for key in child.keys_left()})
 
 
 def _calibration(doc: Fields, classes: int) -> Calibration | None:

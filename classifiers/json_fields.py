@@ -105,7 +105,7 @@ class Fields:
             self.refuse(f"{key} lists {len(found)} objects; only models of one input and one output are supported")
         return found[0]
 
-    def keys(self) -> tuple[str, ...]:
+    def keys_left(self) -> tuple[str, ...]:
         """What is not taken yet."""
         return tuple(self._left)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import timm
 import torch
@@ -39,15 +41,16 @@ class TorchGate:
     def score(self, stack: TileStack) -> NDArray[np.float32]:
         """See Classifier."""
         self._require_side(stack)
-        pixels = torch.from_numpy(normalise(stack, self._bundle))
-        scores = np.concatenate([self._forward(part) for part in pixels.split(self._batch)])
+        pixels = normalise(stack, self._bundle)
+        parts = [pixels[start : start + self._batch] for start in range(0, len(stack), self._batch)]
+        scores = np.concatenate([self._forward(part) for part in parts])
         require_finite(scores, stack.tiles, self.model)
         return scores
 
-    def _forward(self, pixels: torch.Tensor) -> NDArray[np.float32]:
+    def _forward(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, classes) in [0, 1] for (n, band, h, w)."""
         with torch.inference_mode():
-            logits = self._network(pixels.to(self._device))
+            logits = self._network(torch.from_numpy(pixels).to(self._device))
             require_shape(logits.shape, (len(pixels), len(self.classes)), self._bundle)
             scores = logits.sigmoid() if self._bundle.activation == "sigmoid" else logits.softmax(dim=1)
         return np.asarray(scores.float().cpu().numpy())
@@ -71,13 +74,8 @@ def build_gate(bundle: Bundle) -> nn.Module:
             f"{bundle.path}: timm {timm.__version__} has no network named {bundle.architecture!r}; "
             "timm.list_models() lists those it has"
         )
-    return timm.create_model(
-        bundle.architecture,
-        pretrained=False,
-        in_chans=len(bundle.bands),
-        num_classes=bundle.channels,
-        **bundle.hyperparameters,
-    )
+    arguments: dict[str, Any] = dict(bundle.hyperparameters, in_chans=len(bundle.bands), num_classes=bundle.channels)
+    return timm.create_model(bundle.architecture, pretrained=False, **arguments)
 
 
 _: type[Classifier] = TorchGate

@@ -50,9 +50,9 @@ class TorchSegmenter:
         logits = self._logits(pixels[part])
         require_finite(logits, stack.tiles[part], self.model)
         if self._bundle.activation == "softmax":
-            return logits.argmax(axis=1).astype(np.uint8)
+            return np.asarray(logits.argmax(axis=1), np.uint8)
         best = logits.argmax(axis=1) + 1
-        return np.where(logits.max(axis=1) > 0, best, 0).astype(np.uint8)  # sigmoid(0) = one half
+        return np.asarray(np.where(logits.max(axis=1) > 0, best, 0), np.uint8)  # sigmoid(0) = one half
 
     def _logits(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, channels, h, w) for (n, band, h, w); edge pixels are repeated to the side the network needs."""
@@ -69,7 +69,7 @@ def build_segmenter(bundle: Bundle) -> nn.Module:
     if bundle.architecture != "Unet":
         raise BadInput(f"{bundle.path}: the architecture is {bundle.architecture!r}; only Unet is supported")
     try:
-        return smp.Unet(
+        network: nn.Module = smp.Unet(
             encoder_weights=None, in_channels=len(bundle.bands), classes=bundle.channels, **bundle.hyperparameters
         )
     except (KeyError, RuntimeError) as error:
@@ -77,6 +77,7 @@ def build_segmenter(bundle: Bundle) -> nn.Module:
             f"{bundle.path}: segmentation-models-pytorch {smp.__version__} can not build a Unet of "
             f"{dict(bundle.hyperparameters)}: {error}"
         ) from error
+    return network
 
 
 _: type[Segmenter] = TorchSegmenter

@@ -138,7 +138,7 @@ def _run_name() -> str:
     name="gated-area",
     description="Areas from one huge image: gate every tile, segment what passes, audit what does not.",
     flow_run_name=_run_name,
-    task_runner=RUNNER,
+    task_runner=RUNNER,  # type: ignore[arg-type] (its futures are a subclass, invariantly typed)
     persist_result=False,
 )
 def gated_area(image: ImageRequest, recipe: Recipe, out: str) -> dict[str, Any]:
