@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,40 +98,50 @@ def read_level(
 
     level_scale: image px per level px, (y, x), not coarser than the plane.
     """
-    y_edges = _level_edges(window.y, window.height, plane.scale[0] / level_scale[0])
-    x_edges = _level_edges(window.x, window.width, plane.scale[1] / level_scale[1])
-    needed = Window(
-        y=int(np.floor(y_edges[0])),
-        x=int(np.floor(x_edges[0])),
-        height=int(np.ceil(y_edges[-1])) - int(np.floor(y_edges[0])),
-        width=int(np.ceil(x_edges[-1])) - int(np.floor(x_edges[0])),
-    )
-    part = needed.clip((level_shape[0], level_shape[1]))
-    if part is None:
-        raise BadInput(f"{window} lies wholly outside the image")
-    pixels = read(part)
-    data, valid = area_average(*_pad(pixels, part, needed, y_edges, x_edges))
-    return Pixels(data, valid)
+    inner = window.clip(plane.shape_px)
+    if inner is None:
+        raise BadInput(f"{window} lies wholly outside the plane of {plane.shape_px} px")
+    y_edges = _level_edges(inner.y, inner.height, plane.scale[0] / level_scale[0], level_shape[0])
+    x_edges = _level_edges(inner.x, inner.width, plane.scale[1] / level_scale[1], level_shape[1])
+    part = _cover(y_edges, x_edges)
+    data, valid = area_average(*read(part), y_edges - part.y, x_edges - part.x)
+    return _grow(_grow(Pixels(data, valid), (0, 0), inner.shape_px, "edge"), *_place(inner, window), "constant")
 
 
-def _level_edges(start: int, size: int, ratio: float) -> NDArray[np.float64]:
-    """Cell borders in level px; a ratio within 0.1 % of 1 is the level itself (4.0001 asked of 4)."""
+def _level_edges(start: int, size: int, ratio: float, level_size: int) -> NDArray[np.float64]:
+    """Cell borders in level px, as far as the level goes; a ratio within 0.1 % of 1 is the level itself (4.0001 of 4).
+
+    Levels are rounded to whole pixels, so the plane's last cell may lie behind the level's end: it gets no border
+    here and repeats the cell before it.
+    """
     ratio = 1.0 if abs(ratio - 1) < 1e-3 else ratio
-    return np.arange(start, start + size + 1, dtype=np.float64) * np.float64(ratio)
+    edges = np.minimum(np.arange(start, start + size + 1, dtype=np.float64) * np.float64(ratio), level_size)
+    cells = max(1, int((np.diff(edges) > 1e-9).sum()))
+    return edges[: cells + 1] if edges[1] > edges[0] else np.array([level_size - 1.0, level_size])
 
 
-def _pad(
-    pixels: Pixels, part: Window, needed: Window, y_edges: NDArray[np.float64], x_edges: NDArray[np.float64]
-) -> tuple[NDArray[np.generic], NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
-    """Grow what was read to what is needed: edge pixels repeated for context, none of them valid."""
-    data, valid = pixels
-    if part != needed:
-        before = (part.y - needed.y, part.x - needed.x)
-        after = (needed.y_stop - part.y_stop, needed.x_stop - part.x_stop)
-        around = ((before[0], after[0]), (before[1], after[1]))
-        data = np.pad(data, ((0, 0), *around), mode="edge")
-        valid = np.pad(valid, around, constant_values=False)
-    return data, valid, y_edges - needed.y, x_edges - needed.x
+def _cover(y_edges: NDArray[np.float64], x_edges: NDArray[np.float64]) -> Window:
+    """The whole pixels that some cells touch."""
+    y, x = int(np.floor(y_edges[0])), int(np.floor(x_edges[0]))
+    return Window(y=y, x=x, height=int(np.ceil(y_edges[-1])) - y, width=int(np.ceil(x_edges[-1])) - x)
+
+
+def _place(inner: Window, window: Window) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(offset of inner in window, shape of window)."""
+    return (inner.y - window.y, inner.x - window.x), window.shape_px
+
+
+def _grow(pixels: Pixels, offset: tuple[int, int], shape_px: tuple[int, int], valid: Literal["edge", "constant"]) -> Pixels:
+    """Pixels set into a larger shape: values repeat the edge (context for models); validity too, or is False."""
+    height, width = pixels.valid.shape
+    if (height, width) == shape_px:
+        return pixels
+    around = (
+        (offset[0], shape_px[0] - height - offset[0]),
+        (offset[1], shape_px[1] - width - offset[1]),
+    )
+    data = np.pad(pixels.data, ((0, 0), *around), mode="edge")
+    return Pixels(data, np.pad(pixels.valid, around, mode=valid))
 
 
 def nearest_finer(scales: list[tuple[float, float]], plane: Plane, uri: str) -> int:
