@@ -48,7 +48,9 @@ def observed_area(tiles: Sequence[TileRecord]) -> float:
     return math.fsum(tile.valid_area for tile in tiles if tile.state not in UNSEEN)
 
 
-def class_areas(tiles: Sequence[TileRecord], classes: Sequence[str], unit: AreaUnit, tile_area: float) -> list[ClassArea]:
+def class_areas(
+    tiles: Sequence[TileRecord], classes: Sequence[str], unit: AreaUnit, tile_area: float
+) -> list[ClassArea]:
     """Area of every class. tile_area: of a full tile, the most that one can hold."""
     seen = [tile for tile in tiles if tile.pixels]
     audited = [tile for tile in tiles if tile.state is State.AUDITED]

@@ -49,6 +49,7 @@ def run(
     changes: Changes = [],  # noqa: B006 (typer reads the default, nobody mutates it)
     engine: EngineName = None,
     workers: Workers = None,
+    dask: Annotated[str, typer.Option(help="Dask scheduler for the spans: tcp://HOST:8786, or local.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Measure areas in an image."""
@@ -56,7 +57,7 @@ def run(
     from flows.recipe import load_recipe
 
     request = image_request(image, bands, nodata, mpp, pixel_size)
-    summary = run_image(request, load_recipe(recipe, tuple(changes)), out, engine, workers, quiet=as_json)
+    summary = run_image(request, load_recipe(recipe, tuple(changes)), out, engine, workers, dask, quiet=as_json)
     finish(summary, out, as_json)
 
 

@@ -57,17 +57,25 @@ def parse_size(text: str, option: str) -> tuple[float, float]:
 
 
 def run_image(
-    request: ImageRequest, recipe: Recipe, out: Path, engine: EngineName | None, workers: int | None, *, quiet: bool
+    request: ImageRequest,
+    recipe: Recipe,
+    out: Path,
+    engine: EngineName | None,
+    workers: int | None = None,
+    dask: str = "",
+    *,
+    quiet: bool,
 ) -> dict[str, Any]:
-    """Run on the engine asked for; Prefect when an API is configured and nobody said."""
-    if (engine or default_engine()) == "local":
+    """Run on the engine asked for; Prefect when an API is configured and nobody said, or on Dask."""
+    if not dask and (engine or default_engine()) == "local":
         if engine is None and not quiet:
             note("local engine (no Prefect API is configured; --engine prefect starts one)")
         return run_local(request.spec(), recipe, out, workers, quiet=quiet)
-    from flows.gated_area import gated_area
+    from flows.gated_area import gated_area, on_dask
 
     draft_plan(request.spec(), recipe)  # bad input is told at once, not after a server has started
-    return gated_area(image=request, recipe=recipe, out=str(out))
+    flow = on_dask(dask) if dask else gated_area
+    return flow(image=request, recipe=recipe, out=str(out.absolute()))
 
 
 def run_local(spec: SourceSpec, recipe: Recipe, out: Path, workers: int | None, *, quiet: bool) -> dict[str, Any]:

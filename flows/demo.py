@@ -58,9 +58,7 @@ def make_exhibits(folder: Path) -> list[Exhibit]:
     note(f"Made a {SCENE_PX:,} px scene and a {SLIDE_PX:,} px slide in {time.monotonic() - started:.0f} s: {folder}")
     return [
         Exhibit(title="scene, open water", image=scene, recipe="water", true_area=land.water_area_m2),
-        Exhibit(
-            title="slide, DAB-positive", image=slide, recipe="dab", true_area=glass.dab_px * glass.mpp * glass.mpp
-        ),
+        Exhibit(title="slide, DAB-positive", image=slide, recipe="dab", true_area=glass.dab_px * glass.mpp * glass.mpp),
     ]
 
 

@@ -17,9 +17,12 @@ def convert(area: float | None, base: AreaUnit, unit: str) -> tuple[float | None
 
 def area_text(area: float | None, summary: dict[str, Any]) -> str:
     """Such as "1,234.5 ha" or "unknown"."""
-    value, unit = convert(area, summary["area"]["unit"], summary["area"]["display_unit"])
-    if value is None:
+    base = summary["area"]["unit"]
+    value, unit = convert(area, base, summary["area"]["display_unit"])
+    if value is None or area is None:
         return "unknown"
+    if 0 < value < 1e-3:
+        value, unit = area, base
     return f"{value:,.0f} {unit}" if value >= 1e5 else f"{value:,.4g} {unit}" if value < 1e3 else f"{value:,.1f} {unit}"
 
 

@@ -134,9 +134,9 @@ def _store() -> str:
 
 
 def _models() -> str:
-    from classifiers.torch_runtime import device_name
+    from classifiers.torch_runtime import pick_device
 
-    return f"torch on {device_name()}"
+    return f"torch on {pick_device()}"
 
 
 def _prefect() -> str:

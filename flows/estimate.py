@@ -114,6 +114,4 @@ def audit_promise(audit: dict[str, Any]) -> str:
     if audit["tiles"] == 0:
         return "no audit: what the gate rejects stays unknown"
     share = 100 * audit["bound_if_nothing_found"]
-    return (
-        f"if the audit of {audit['tiles']:,} finds nothing, at most {share:.2g} % of the rejected area was missed (95 %)"
-    )
+    return f"if the audit of {audit['tiles']:,} finds nothing, at most {share:.2g} % of the rejected area was missed (95 %)"

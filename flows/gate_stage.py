@@ -45,9 +45,7 @@ def gate_batch(job: Job, run: Run, row: int, col: int) -> BatchRecord:
     readings = read_batch(job.source, batch, job.plan.gate_plane)
     records = gate_tiles(job, readings)
     shards = run.write_gate_pixels(batch, paint(job, batch, readings)) if job.recipe.store.pixels else {}
-    return BatchRecord(
-        stage="gate", row=row, col=col, tiles=records, shards=shards, seconds=time.monotonic() - started
-    )
+    return BatchRecord(stage="gate", row=row, col=col, tiles=records, shards=shards, seconds=time.monotonic() - started)
 
 
 def gate_tiles(job: Job, readings: Readings) -> tuple[TileRecord, ...]:

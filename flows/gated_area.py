@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import io
 import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger, task
+from PIL import Image
+from prefect import Flow, flow, get_run_logger, task
 from prefect.artifacts import (
     create_image_artifact,
     create_markdown_artifact,
@@ -150,12 +152,34 @@ def gated_area(image: ImageRequest, recipe: Recipe, out: str) -> dict[str, Any]:
     return summary
 
 
+def on_dask(scheduler: str) -> Flow[..., dict[str, Any]]:
+    """The same flow with its spans on a Dask cluster: an address (tcp://…), or "local" for one made on the spot."""
+    from prefect_dask import DaskTaskRunner
+
+    if scheduler == "local":
+        runner = DaskTaskRunner(
+            cluster_kwargs={"n_workers": WORKERS, "threads_per_worker": 1, "dashboard_address": None}
+        )
+    else:
+        runner = DaskTaskRunner(address=scheduler)
+    return gated_area.with_options(task_runner=runner)
+
+
 def publish_artifacts(summary: dict[str, Any], out: Path) -> None:
     """One summary, one funnel, one picture: what an operator looks at."""
     create_markdown_artifact(summary_markdown(summary, out), key="summary", description="What was found")
     create_table_artifact(funnel_table(summary), key="funnel", description="Where every tile ended")
-    picture = base64.b64encode((out / "overview.png").read_bytes()).decode()
-    create_image_artifact(f"data:image/png;base64,{picture}", key="overview", description="Image, gate map and mask")
+    picture = small_picture(out / "overview.png")
+    create_image_artifact(f"data:image/jpeg;base64,{picture}", key="overview", description="Image, gate map and mask")
+
+
+def small_picture(path: Path) -> str:
+    """A picture as base64 JPEG, small: Prefect's server refuses events over 1.5 MB."""
+    out = io.BytesIO()
+    with Image.open(path) as picture:
+        picture.thumbnail((1600, 1600))
+        picture.convert("RGB").save(out, format="JPEG", quality=85)
+    return base64.b64encode(out.getvalue()).decode()
 
 
 def summary_markdown(summary: dict[str, Any], out: Path) -> str:

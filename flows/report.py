@@ -42,7 +42,9 @@ def render_report(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any]
         "<h2>How</h2>" + _provenance(summary),
     ]
     body = "\n".join(part for part in parts if part)
-    return f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>{body}"
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>{body}"
+    )
 
 
 def _warning(summary: dict[str, Any]) -> str:
@@ -60,7 +62,9 @@ def _areas(summary: dict[str, Any]) -> str:
     ]
     lines.append(f"<tr class=sub><td>observed<td class=n>{area_text(summary['area']['observed'], summary)}<td><td>")
     lines.append(f"<tr class=sub><td>whole image<td class=n>{area_text(summary['area']['image'], summary)}<td><td>")
-    return f"<table><tr><th>class<th class=n>mapped<th class=n>pixels<th>the gate may have missed{''.join(lines)}</table>"
+    return (
+        f"<table><tr><th>class<th class=n>mapped<th class=n>pixels<th>the gate may have missed{''.join(lines)}</table>"
+    )
 
 
 def _funnel(summary: dict[str, Any]) -> str:
@@ -120,6 +124,8 @@ def _provenance(summary: dict[str, Any]) -> str:
     }
     return (
         "<table>"
-        + "".join(f"<tr><td>{name}<td><code>{escape(str(value))}</code>" for name, value in facts.items() if value != "")
+        + "".join(
+            f"<tr><td>{name}<td><code>{escape(str(value))}</code>" for name, value in facts.items() if value != ""
+        )
         + "</table>"
     )

@@ -78,7 +78,9 @@ class RunPlan:
 def _differences(path: str, ours: Any, theirs: Any) -> list[str]:
     if isinstance(ours, dict) and isinstance(theirs, dict):
         keys = sorted(ours.keys() | theirs.keys())
-        return [line for key in keys for line in _differences(f"{path}.{key}".lstrip("."), ours.get(key), theirs.get(key))]
+        return [
+            line for key in keys for line in _differences(f"{path}.{key}".lstrip("."), ours.get(key), theirs.get(key))
+        ]
     return [] if ours == theirs else [f"{path}: {ours} -> {theirs}"]
 
 

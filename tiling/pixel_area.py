@@ -73,7 +73,7 @@ def pixel_areas(info: ImageInfo, plane: Plane) -> PixelAreas:
         area = info.pixel_size.y * scale_y * info.pixel_size.x * scale_x
         return ConstantAreas(area, unit, "slide-mpp" if unit == "um2" else "planar")
     crs = CRS.from_user_input(info.crs)
-    transform = info.transform * Affine.scale(scale_x, scale_y)
+    transform = info.transform @ Affine.scale(scale_x, scale_y)
     if crs.is_geographic:
         return EllipsoidAreas(transform, crs)
     metres = require_planar_metres(crs, info.uri)
@@ -115,7 +115,7 @@ def ground_pixel_size(transform: Affine, crs: CRS, shape_px: tuple[int, int], ur
         return PixelSize(y=y * metres, x=x * metres, unit="m")
     a, e2 = _ellipsoid(crs)
     radians = crs.axis_info[0].unit_conversion_factor
-    _, latitude = transform * (shape_px[1] / 2, shape_px[0] / 2)
+    _, latitude = transform @ (shape_px[1] / 2, shape_px[0] / 2)
     sin2 = math.sin(latitude * radians) ** 2
     north = a * (1 - e2) / (1 - e2 * sin2) ** 1.5 * radians
     east = max(a / math.sqrt(1 - e2 * sin2) * math.cos(latitude * radians), 1e-9) * radians

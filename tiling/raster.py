@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import numpy as np
 import rasterio
@@ -107,14 +108,14 @@ class RasterSource:
     ) -> NDArray[np.bool_]:
         """(h, w), True where all of `indexes` hold data: by value, internal mask or alpha."""
         valid = np.isfinite(data).all(0) if data.dtype.kind == "f" else np.ones(data.shape[1:], bool)
-        if self._nodata is not None:
-            return np.asarray(valid & (data != self._nodata).all(0))
         for band, index in zip(data, indexes, strict=True):
-            flags = dataset.mask_flag_enums[index - 1]
-            if MaskFlags.nodata in flags:
-                nodata = dataset.nodatavals[index - 1]
-                valid &= band != nodata if nodata is not None else True
-            elif MaskFlags.all_valid not in flags:
+            flags, own = dataset.mask_flag_enums[index - 1], dataset.nodatavals[index - 1]
+            nodata = own if self._nodata is None else self._nodata
+            if nodata is not None:
+                valid &= band != nodata
+            if (
+                MaskFlags.all_valid not in flags and own is None
+            ):  # a mask, alpha, or a colour of all bands (NODATA_VALUES)
                 valid &= dataset.read_masks(index, window=_gdal_window(part)) > 0
         return valid
 
@@ -136,12 +137,12 @@ def _open(uri: str) -> rasterio.DatasetReader:
 
 
 def _level_scales(files: list[_File]) -> list[tuple[float, float]]:
-    """Image px per level px, (y, x), fine to coarse; only the overviews that every file has in the same size."""
+    """Image px per level px, (y, x), fine to coarse; up to the first overview that differs in size between files."""
     counts = {len(file.base.overviews(1)) for file in files}
     shapes = [[file.at(level).shape for file in files] for level in range(min(counts) + 1)]
     height, width = shapes[0][0]
-    alike = [level for level in shapes if len(set(level)) == 1]
-    return [(height / level[0][0], width / level[0][1]) for level in alike[: len(shapes)]]
+    alike = takewhile(lambda level: len(set(level)) == 1, shapes)
+    return [(height / level[0][0], width / level[0][1]) for level in alike]
 
 
 def drivers() -> set[str]:

@@ -96,8 +96,8 @@ def info_of(datasets: Sequence[DatasetReader], bands: Sequence[Band], spec: Sour
     dtype = np.result_type(*(d.dtypes[b.index - 1] for d, b in zip(used, bands, strict=True)))
     if dtype.kind not in "uif":
         raise BadInput(f"{spec.uri} holds {dtype} pixels; only integers and floats can be gated")
-    nodatas = {d.nodatavals[b.index - 1] for d, b in zip(used, bands, strict=True)}
-    nodata = spec.nodata if spec.nodata is not None else nodatas.pop() if len(nodatas) == 1 else None
+    own = [d.nodatavals[b.index - 1] for d, b in zip(used, bands, strict=True)]
+    nodata = spec.nodata if spec.nodata is not None else own[0] if len(set(map(repr, own))) == 1 else None  # NaN != NaN
     masked = any(MaskFlags.all_valid not in d.mask_flag_enums[b.index - 1] for d, b in zip(used, bands, strict=True))
     return ImageInfo(
         uri=spec.uri,

@@ -109,12 +109,16 @@ def read_level(
 
 
 def _level_edges(start: int, size: int, ratio: float, level_size: int) -> NDArray[np.float64]:
-    """Cell borders in level px, as far as the level goes; a ratio within 0.1 % of 1 is the level itself (4.0001 of 4).
+    """Cell borders in level px, as far as the level goes; 4.0001 asked of 4 is the level itself.
 
     Levels are rounded to whole pixels, so the plane's last cell may lie behind the level's end: it gets no border
     here and repeats the cell before it.
     """
-    ratio = 1.0 if abs(ratio - 1) < 1e-3 else ratio
+    drift_px = abs(ratio - 1) * level_size
+    if (
+        abs(ratio - 1) < 1e-3 and drift_px < 0.6
+    ):  # planes are rounded to whole pixels, which moves their end by half a one
+        ratio = 1.0
     edges = np.minimum(np.arange(start, start + size + 1, dtype=np.float64) * np.float64(ratio), level_size)
     cells = max(1, int((np.diff(edges) > 1e-9).sum()))
     return edges[: cells + 1] if edges[1] > edges[0] else np.array([level_size - 1.0, level_size])
@@ -131,7 +135,9 @@ def _place(inner: Window, window: Window) -> tuple[tuple[int, int], tuple[int, i
     return (inner.y - window.y, inner.x - window.x), window.shape_px
 
 
-def _grow(pixels: Pixels, offset: tuple[int, int], shape_px: tuple[int, int], valid: Literal["edge", "constant"]) -> Pixels:
+def _grow(
+    pixels: Pixels, offset: tuple[int, int], shape_px: tuple[int, int], valid: Literal["edge", "constant"]
+) -> Pixels:
     """Pixels set into a larger shape: values repeat the edge (context for models); validity too, or is False."""
     height, width = pixels.valid.shape
     if (height, width) == shape_px:

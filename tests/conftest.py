@@ -1,0 +1,87 @@
+"""Tiny real files: rasters written by rasterio, slides written by tifffile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import tifffile
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.enums import Resampling
+
+UTM = Affine(10, 0, 500_000, 0, -10, 5_000_000)
+"""10 m pixels, north-up."""
+
+MakeRaster = Callable[..., Path]
+MakeSlide = Callable[..., Path]
+
+
+@pytest.fixture
+def tiny_raster(tmp_path: Path) -> MakeRaster:
+    """(array (band, y, x) or (y, x), georeference, …) -> path of a GeoTIFF."""
+
+    def make(
+        array: NDArray[Any],
+        name: str = "raster.tif",
+        *,
+        transform: Affine | None = UTM,
+        crs: str | None = "EPSG:32633",
+        mask: NDArray[np.bool_] | None = None,
+        overviews: Sequence[int] = (),
+        resampling: Resampling = Resampling.average,
+        descriptions: Sequence[str] = (),
+        tags: dict[str, str] | None = None,
+        **profile: Any,
+    ) -> Path:
+        """`mask`: internal, True = data. `profile`: anything else that rasterio takes, such as nodata or tiled."""
+        bands = array if array.ndim == 3 else array[None]
+        height, width = bands.shape[1:]
+        path = tmp_path / name
+        shape = {"count": len(bands), "height": height, "width": width, "dtype": bands.dtype}
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+            with rasterio.open(path, "w", driver="GTiff", transform=transform, crs=crs, **shape, **profile) as file:
+                file.write(bands)
+                if mask is not None:
+                    file.write_mask(mask)
+                for index, description in enumerate(descriptions, start=1):
+                    file.set_band_description(index, description)
+                file.update_tags(**(tags or {}))
+            if overviews:
+                with rasterio.open(path, "r+") as file:
+                    file.build_overviews(list(overviews), resampling)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def tiny_slide(tmp_path: Path) -> MakeSlide:
+    """(rgb (y, x, 3) uint8, mpp (y, x), smaller levels, …) -> path of a tiled pyramid that OpenSlide reads."""
+
+    def make(
+        rgb: NDArray[np.uint8],
+        mpp: tuple[float, float] | None = (0.5, 0.5),
+        levels: Sequence[NDArray[np.uint8]] = (),
+        name: str = "slide.tif",
+        *,
+        unit: str = "CENTIMETER",
+        compression: str = "deflate",
+        **options: Any,
+    ) -> Path:
+        """`mpp`: written as resolution tags in `unit`; None writes none. `compression`: lossless unless "jpeg"."""
+        um = {"CENTIMETER": 10_000, "INCH": 25_400}
+        per_unit = {} if mpp is None else {"resolution": (um[unit] / mpp[1], um[unit] / mpp[0]), "resolutionunit": unit}
+        path = tmp_path / name
+        shared = {"tile": (64, 64), "photometric": "rgb", "compression": compression, "metadata": None} | options
+        with tifffile.TiffWriter(path) as file:
+            file.write(rgb, **shared, **per_unit)
+            for level in levels:
+                file.write(level, **shared, subfiletype=1)
+        return path
+
+    return make

@@ -1,0 +1,108 @@
+"""Real small scenes, and the command line called as a person would."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from numpy.typing import NDArray
+from rasterio.transform import Affine, from_origin
+
+from flows.cli import main
+from flows.engine import LocalEngine
+from flows.pipeline import execute
+from flows.planning import make_plan
+from flows.progress import Silent
+from flows.recipe import load_recipe
+from tiling.source import SourceSpec
+
+UTM = from_origin(500_000, 5_000_000, 10, 10)
+
+
+@dataclass
+class Scene:
+    path: Path
+    green: NDArray[Any]
+    nir: NDArray[Any]
+
+    @property
+    def water(self) -> NDArray[np.bool_]:
+        """McFeeters' NDWI > 0 over the whole image at once."""
+        green, nir = self.green.astype(float), self.nir.astype(float)
+        return (green - nir) / (green + nir) > 0
+
+
+@pytest.fixture
+def make_scene(tmp_path: Path) -> Callable[..., Scene]:
+    """A GeoTIFF with bands green and nir and a few lakes."""
+
+    def make(
+        shape: tuple[int, int] = (300, 260), name: str = "scene.tif", transform: Affine = UTM, **profile: Any
+    ) -> Scene:
+        rng = np.random.default_rng(5)
+        y, x = np.mgrid[: shape[0], : shape[1]]
+        lakes = ((y - 60) ** 2 + (x - 70) ** 2 < 45**2) | ((y - 240) ** 2 + (x - 200) ** 2 < 18**2)
+        green = np.where(lakes, 90, 60) + rng.integers(0, 20, shape)
+        nir = np.where(lakes, 40, 100) + rng.integers(0, 20, shape)
+        pixels = np.stack([green, nir]).astype("uint8")
+        profile = {"crs": "EPSG:32633", "tiled": True, "blockxsize": 64, "blockysize": 64, **profile}
+        path = tmp_path / name
+        with rasterio.open(
+            path, "w", driver="GTiff", height=shape[0], width=shape[1], count=2, dtype="uint8", transform=transform, **profile
+        ) as file:  # fmt: skip
+            file.write(pixels)
+            file.descriptions = ("green", "nir")
+        return Scene(path, pixels[0], pixels[1])
+
+    return make
+
+
+SMALL = ("tile.size_px=32", "tile.batch=2", "gate.downsample=4")
+"""A grid of many tiles and batches over a small scene."""
+
+
+@pytest.fixture
+def measure(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Run the recipe `water` with the local engine."""
+
+    def run(scene: Scene, *changes: str, out: str = "run", workers: int = 2, recipe: str = "water", **spec: Any) -> Any:
+        plan = make_plan(SourceSpec(uris=(str(scene.path),), **spec), load_recipe(recipe, (*SMALL, *changes)))
+        return execute(plan, tmp_path / out, LocalEngine(workers), Silent())
+
+    return run
+
+
+@dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def tilegate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """The command line in this process: exit code and what it printed."""
+
+    def call(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["tilegate", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as leave:
+            code = int(leave.code or 0)
+        printed = capsys.readouterr()
+        return Outcome(code, printed.out, printed.err)
+
+    return call

@@ -1,0 +1,112 @@
+"""What cannot be read or computed is counted as what it is, and never becomes background."""
+
+import numpy as np
+import pytest
+import rasterio
+
+
+import flows.job
+from classifiers.protocol import ModelId
+from classifiers.rule_gate import RuleGate
+from classifiers.rules import RULES
+from downstream.rule_segmenter import RuleSegmenter
+from storage.run import Run
+from tiling.stack import MaskStack
+
+ALL = ("gate.threshold=0", "audit.tiles=0")
+
+
+def corrupt_block(path, row, col):
+    """Overwrite the compressed bytes of one 64 x 64 block."""
+    with rasterio.open(path) as file:
+        offset = int(file.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", bidx=1))
+        size = int(file.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1))
+    raw = bytearray(path.read_bytes())
+    raw[offset : offset + size] = b"\x55" * size
+    path.write_bytes(bytes(raw))
+
+
+def test_a_corrupt_block_costs_its_own_tiles_only(make_scene, tilegate, tmp_path):
+    scene = make_scene(compress="deflate", interleave="pixel")
+    corrupt_block(scene.path, 1, 2)  # rows 64-128, columns 128-192: four tiles of 32 px
+    arguments = ["run", scene.path, "--recipe", "water", "--out", tmp_path / "run", "--engine", "local", "--json"]
+    grid = ["--set", "tile.size_px=32", "--set", "tile.batch=2", "--set", "gate.downsample=4"]
+    seen = tilegate(*arguments, *grid, "--set", "gate.threshold=0")
+    assert seen.code == 3
+    summary = seen.json
+    assert summary["status"] == "partial"
+    assert summary["tiles"]["unreadable"] == 4
+    assert summary["area"]["not_observed"] == 4 * 32 * 32 * 100.0
+    rest = scene.water.copy()
+    rest[64:128, 128:192] = False
+    assert summary["area"]["classes"][0]["pixels"] == rest.sum()
+    told = tilegate("report", tmp_path / "run")
+    assert told.code == 3
+    assert "rows 64-96" in told.out
+    assert "PARTIAL" in told.out
+    assert "rows 64-96" in (tmp_path / "run" / "report.html").read_text()
+
+
+class Moody:
+    """The water rule, but one tile makes it misbehave."""
+
+    def __init__(self, bad: str, how: str) -> None:
+        self._bad, self._how = bad, how
+        self._gate, self._segmenter = RuleGate(RULES["ndwi"]), RuleSegmenter(RULES["ndwi"])
+        self.model, self.bands, self.classes = ModelId(name="moody", sha256=how), self._gate.bands, ("water",)
+
+    def score(self, stack):
+        scores = self._gate.score(stack)
+        for i, tile in enumerate(stack.tiles):
+            if tile.id == self._bad:
+                if self._how == "raise":
+                    raise MemoryError("out of memory")
+                scores[i] = np.nan
+        return scores[:, [0, 0]] if self._how == "shape" and self._bad in {t.id for t in stack.tiles} else scores
+
+    def segment(self, stack):
+        mask = self._segmenter.segment(stack)
+        if stack.tiles[0].id != self._bad:
+            return mask
+        if self._how == "raise":
+            raise RuntimeError("CUDA is gone")
+        labels = mask.labels[:, :-1] if self._how == "shape" else mask.labels + 7
+        return MaskStack(tiles=mask.tiles, labels=labels, classes=mask.classes)
+
+
+@pytest.mark.parametrize("how", ["raise", "nan", "shape"])
+def test_a_gate_that_fails_on_one_tile_fails_that_tile(make_scene, measure, monkeypatch, tmp_path, how):
+    monkeypatch.setattr(flows.job, "open_gate", lambda *_: Moody("r0001c0001", how))
+    scene = make_scene()
+    summary = measure(scene, *ALL)
+    assert summary["tiles"]["failed"] == 1
+    assert summary["tiles"]["positive"] == 89
+    rest = scene.water.copy()
+    rest[32:64, 32:64] = False
+    assert summary["area"]["classes"][0]["pixels"] == rest.sum()
+    (record,) = [t for r in Run.open(tmp_path / "run").committed("gate") for t in r.tiles if t.state == "failed"]
+    assert (record.row, record.col) == (1, 1)
+    assert "gate" in record.reason
+
+
+@pytest.mark.parametrize("how", ["raise", "label", "shape"])
+def test_a_segmenter_that_fails_on_one_tile_fails_that_tile(make_scene, measure, monkeypatch, how):
+    monkeypatch.setattr(flows.job, "open_segmenter", lambda *_: Moody("r0001c0001", how))
+    summary = measure(make_scene(), *ALL)
+    assert summary["status"] == "partial"
+    assert summary["tiles"]["failed"] == 1
+    assert summary["area"]["not_observed"] == 32 * 32 * 100.0
+    assert summary["area"]["observed"] == pytest.approx((300 * 260 - 32 * 32) * 100.0)
+
+
+def test_failed_tiles_are_tried_again_and_only_they(make_scene, measure, monkeypatch, tmp_path):
+    scene = make_scene()
+    with monkeypatch.context() as broken:
+        broken.setattr(flows.job, "open_segmenter", lambda *_: Moody("r0001c0001", "raise"))
+        assert measure(scene, *ALL)["tiles"]["failed"] == 1
+    parts = {p: p.stat().st_mtime_ns for p in (tmp_path / "run" / "ledger").rglob("*.parquet")}
+    summary = measure(scene, *ALL)
+    touched = [p for p, before in parts.items() if p.stat().st_mtime_ns != before]
+    assert summary["status"] == "complete"
+    assert summary["area"]["classes"][0]["pixels"] == scene.water.sum()
+    assert [p.name for p in touched] == ["r0000c0000.parquet"]
