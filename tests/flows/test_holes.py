@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import rasterio
 
-
 import flows.job
 from classifiers.protocol import ModelId
 from classifiers.rule_gate import RuleGate
