@@ -144,8 +144,9 @@ def main() -> None:
     except BadInput as error:
         print(f"tilegate: {error}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
-    except TilegateError as error:
+    except (TilegateError, OSError) as error:
         print(f"tilegate: {error}", file=sys.stderr)
+        print("What is done is kept: run the same command again, or tilegate resume, to finish.", file=sys.stderr)
         sys.exit(EXIT_OTHER)
 
 

@@ -73,9 +73,17 @@ def run_image(
         return run_local(request.spec(), recipe, out, workers, quiet=quiet)
     from flows.gated_area import gated_area, on_dask
 
-    draft_plan(request.spec(), recipe)  # bad input is told at once, not after a server has started
+    require_fit(request.spec(), recipe, out)
     flow = on_dask(dask) if dask else gated_area
     return flow(image=request, recipe=recipe, out=str(out.absolute()))
+
+
+def require_fit(spec: SourceSpec, recipe: Recipe, out: Path) -> None:
+    """Raise BadInput now, not after a server has started."""
+    if out.exists():
+        Run.find(out, make_plan(spec, recipe))
+    else:
+        draft_plan(spec, recipe)
 
 
 def run_local(spec: SourceSpec, recipe: Recipe, out: Path, workers: int | None, *, quiet: bool) -> dict[str, Any]:

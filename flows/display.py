@@ -37,8 +37,17 @@ def missed_text(row: dict[str, Any], summary: dict[str, Any]) -> str:
         return " (no audit: what the gate left out is unknown)"
     if row["missed_high"] == 0:
         return ""
+    return f" + {bound_text(row, summary)} missed by the gate"
+
+
+def bound_text(row: dict[str, Any], summary: dict[str, Any]) -> str:
+    """Such as "0.2 ha (at most 3 ha)", at 95 %; "nothing" where all was looked at."""
+    if row["missed_high"] is None:
+        return "unknown: no audit"
+    if row["missed_high"] == 0:
+        return "nothing"
     estimate, high = (area_text(row[key], summary) for key in ("missed_estimate", "missed_high"))
-    return f" + {estimate} missed by the gate (at most {high}, 95 %)"
+    return f"{estimate} (at most {high})"
 
 
 def rows(summary: dict[str, Any]) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task, exponential_backoff
 
-from flows.display import area_text, funnel_lines, missed_text, rows
+from flows.display import area_text, bound_text, funnel_lines, rows
 from flows.gate_stage import gate_span
 from flows.pipeline import execute
 from flows.planning import make_plan
@@ -146,7 +146,8 @@ def _run_name() -> str:
 def gated_area(image: ImageRequest, recipe: Recipe, out: str) -> dict[str, Any]:
     """Run a recipe on an image into the folder `out`; finishes an unfinished run of the same plan there."""
     plan = make_plan(image.spec(), recipe)
-    get_run_logger().info("%s tiles in %s batches", f"{len(plan.grid):,}", plan.grid.shape_batches)
+    rows, cols = plan.grid.shape_batches
+    get_run_logger().info("%s tiles in %s x %s batches", f"{len(plan.grid):,}", rows, cols)
     summary = execute(plan, Path(out), PrefectEngine(WORKERS), ArtifactProgress())
     publish_artifacts(summary, Path(out))
     return summary
@@ -188,9 +189,9 @@ def summary_markdown(summary: dict[str, Any], out: Path) -> str:
     lines = [
         f"# {summary['recipe']}: {Path(summary['image']['uri']).name}",
         *([f"**PARTIAL**: {area_text(area['not_observed'], summary)} not observed"] if area["not_observed"] else []),
-        "| class | mapped | missed by the gate |\n|---|---|---|\n"
+        "| class | mapped | may be missed by the gate (95 %) |\n|---|---|---|\n"
         + "\n".join(
-            f"| {row['name']} | {area_text(row['mapped'], summary)} | {missed_text(row, summary).strip(' +') or 'nothing'} |"
+            f"| {row['name']} | {area_text(row['mapped'], summary)} | {bound_text(row, summary)} |"
             for row in rows(summary)
         ),
         f"{tiles['positive']:,} of {tiles['total']:,} tiles were segmented, {tiles['audited']:,} rejected ones audited. "
@@ -204,6 +205,6 @@ def funnel_table(summary: dict[str, Any]) -> list[dict[str, Any]]:
     """One row per fate; they sum to the grid."""
     total = max(summary["tiles"]["total"], 1)
     return [
-        {"tiles": f"{count:,}", "share": f"{100 * count / total:.1f} %", "state": state, "meaning": meaning}
+        {"state": state, "tiles": f"{count:,}", "share": f"{100 * count / total:.1f} %", "meaning": meaning}
         for state, count, meaning in funnel_lines(summary)
     ]

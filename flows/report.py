@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from flows.display import area_text, funnel_lines, missed_text, rows
+from flows.display import area_text, bound_text, funnel_lines, rows
 from storage.run import Run
 from tiling.record import TileRecord
 from tiling.state import State
@@ -57,14 +57,12 @@ def _warning(summary: dict[str, Any]) -> str:
 def _areas(summary: dict[str, Any]) -> str:
     lines = [
         f"<tr><td>{escape(row['name'])}<td class=n>{area_text(row['mapped'], summary)}"
-        f"<td class=n>{row['pixels']:,}<td>{escape(missed_text(row, summary).strip(' +'))}"
+        f"<td class=n>{row['pixels']:,}<td>{escape(bound_text(row, summary))}"
         for row in rows(summary)
     ]
     lines.append(f"<tr class=sub><td>observed<td class=n>{area_text(summary['area']['observed'], summary)}<td><td>")
     lines.append(f"<tr class=sub><td>whole image<td class=n>{area_text(summary['area']['image'], summary)}<td><td>")
-    return (
-        f"<table><tr><th>class<th class=n>mapped<th class=n>pixels<th>the gate may have missed{''.join(lines)}</table>"
-    )
+    return f"<table><tr><th>class<th class=n>mapped<th class=n>pixels<th>the gate may have missed (95 %){''.join(lines)}</table>"
 
 
 def _funnel(summary: dict[str, Any]) -> str:

@@ -36,12 +36,9 @@ class Run:
 
         Raises BadInput when the folder holds another run (naming what differs) or something that is no run.
         """
-        found = cls._stored_plan(path)
+        found = cls.find(path, plan)
         if found is not None:
-            _require_same(path, plan, found)
-            return cls(path, found)
-        if path.exists() and any(child.name != "run.zarr" for child in path.iterdir()):
-            raise BadInput(f"{path} is not empty and holds no run; choose a new folder with --out")
+            return found
         run = cls(path, plan)
         root = zarr.open_group(path / "run.zarr", mode="w")
         for layout in run._arrays.values():
@@ -54,6 +51,19 @@ class Run:
             }
         )
         return run
+
+    @classmethod
+    def find(cls, path: Path, plan: RunPlan) -> Run | None:
+        """The run of this very plan in a folder, None where there is room for one. Raises BadInput otherwise."""
+        found = cls._stored_plan(path)
+        if found is not None:
+            _require_same(path, plan, found)
+            return cls(path, found)
+        if path.is_file():
+            raise BadInput(f"{path} is a file; --out names a folder")
+        if path.exists() and any(child.name != "run.zarr" for child in path.iterdir()):
+            raise BadInput(f"{path} is not empty and holds no run; choose a new folder with --out")
+        return None
 
     @classmethod
     def open(cls, path: Path) -> Run:

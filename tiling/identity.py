@@ -16,16 +16,18 @@ SAMPLE_PX = 256
 def image_identity(spec: SourceSpec) -> str:
     """sha256 of the image's bytes; of its header and a thumbnail where the bytes are far away (URLs).
 
-    Local files are read whole, about a second per gigabyte. Files that only point to others (VRT, MRXS) also count
-    by their thumbnail, so a changed part shows unless it is smaller than the thumbnail resolves.
+    Local files are read whole, about a second per gigabyte, with the masks and overviews GDAL keeps beside them. Files
+    that only point to others (VRT, MRXS) also count by their thumbnail, so a changed part shows unless it is smaller
+    than the thumbnail resolves.
     """
     digest = hashlib.sha256()
-    for uri in spec.uris:
-        path = Path(gdal_path(uri))
+    uris = [gdal_path(uri) for uri in spec.uris]
+    for uri in uris:
         if not is_remote(uri):
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    if any(is_remote(uri) or path_points_elsewhere(uri) for uri in spec.uris):
+            for path in (Path(uri), *(side for end in (".msk", ".ovr") if (side := Path(uri + end)).exists())):
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+    if any(is_remote(uri) or path_points_elsewhere(uri) for uri in uris):
         digest.update(_thumbnail(spec))
     return digest.hexdigest()
 

@@ -19,8 +19,8 @@ def open_source(spec: SourceSpec) -> Source:
         from tiling.slide import SlideSource, slide_vendor
 
         vendor = slide_vendor(spec.uri)
-        if vendor is not None and (vendor != "generic-tiff" or not has_place(spec.uri)):
-            return SlideSource(spec)  # OpenSlide takes any tiled TIFF, a georeferenced one is a raster all the same
+        if vendor is not None and (vendor != "generic-tiff" or is_plain_slide(spec)):
+            return SlideSource(spec)
     from tiling.raster import RasterSource
 
     return RasterSource(spec)
@@ -49,10 +49,18 @@ def require_file(uri: str) -> None:
         raise BadInput(f"{uri} is an empty file (0 bytes); was its download cut off?")
 
 
-def has_place(uri: str) -> bool:
-    """True when a TIFF carries GeoTIFF keys, a model transform or ground control points."""
+def is_plain_slide(spec: SourceSpec) -> bool:
+    """True when a tiled TIFF is meant for glass: OpenSlide takes any and makes 8-bit colours of what it finds.
+
+    It is a raster when it carries GeoTIFF keys, a model transform or ground control points, when its pixels are no
+    8-bit grey or colour, or when a pixel size in metres is given.
+    """
     from tifffile import TiffFile
 
     geo_tags = {33550, 33922, 34264, 34735}  # pixel scale, tie points, transformation, geo keys
-    with TiffFile(uri) as tiff:
-        return bool(geo_tags & {tag.code for tag in tiff.pages.first.tags})
+    with TiffFile(spec.uri) as tiff:
+        page = tiff.pages.first
+        has_place = bool(geo_tags & {tag.code for tag in page.tags})
+        is_photo = page.dtype == "uint8" and page.samplesperpixel in {1, 3, 4}
+    in_metres = spec.pixel_size is not None and spec.pixel_size.unit == "m"
+    return is_photo and not has_place and not in_metres

@@ -106,16 +106,15 @@ class RasterSource:
     def _valid(
         self, dataset: rasterio.DatasetReader, indexes: list[int], data: NDArray[np.generic], part: Window
     ) -> NDArray[np.bool_]:
-        """(h, w), True where all of `indexes` hold data: by value, internal mask or alpha."""
+        """(h, w), True where all of `indexes` hold data: by value, mask or alpha."""
         valid = np.isfinite(data).all(0) if data.dtype.kind == "f" else np.ones(data.shape[1:], bool)
         for band, index in zip(data, indexes, strict=True):
-            flags, own = dataset.mask_flag_enums[index - 1], dataset.nodatavals[index - 1]
+            flags = dataset.mask_flag_enums[index - 1]
+            own = dataset.nodatavals[index - 1] if MaskFlags.nodata in flags else None
             nodata = own if self._nodata is None else self._nodata
             if nodata is not None:
                 valid &= band != nodata
-            if (
-                MaskFlags.all_valid not in flags and own is None
-            ):  # a mask, alpha, or a colour of all bands (NODATA_VALUES)
+            if own is None and MaskFlags.all_valid not in flags:  # mask, alpha, or a colour (NODATA_VALUES)
                 valid &= dataset.read_masks(index, window=_gdal_window(part)) > 0
         return valid
 

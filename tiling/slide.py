@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -44,7 +45,7 @@ class SlideSource:
         """See Source."""
         level = nearest_finer(self._scales, plane, self._uri)
         scale = self._scales[level]
-        shape = tuple(max(1, int(side / by)) for side, by in zip(self._bounds.shape_px, scale, strict=True))
+        shape = tuple(math.ceil(side / by - 1e-6) for side, by in zip(self._bounds.shape_px, scale, strict=True))
         return read_level(lambda part: self._read(part, level), shape, scale, window, plane)
 
     def close(self) -> None:
@@ -74,9 +75,15 @@ class SlideSource:
         )
 
     def _read(self, part: Window, level: int) -> Pixels:
-        """part: px of the level, from the corner of the bounds."""
+        """part: px of the level, from the corner of the bounds.
+
+        OpenSlide wants level-0 px and divides them by its own downsample, a mean of both axes such as 4.0045: by that
+        number they are multiplied, or the pixels of a level of 4 would be found a half px aside.
+        """
         scale_y, scale_x = self._scales[level]
-        corner = (self._bounds.x + round(part.x * scale_x), self._bounds.y + round(part.y * scale_y))
+        x, y = self._bounds.x / scale_x + part.x, self._bounds.y / scale_y + part.y
+        downsample = self._slide.level_downsamples[level]
+        corner = (round(x * downsample), round(y * downsample))
         try:
             rgba = np.asarray(self._slide.read_region(corner, level, (part.width, part.height)))
         except OpenSlideError as error:

@@ -114,10 +114,8 @@ def _level_edges(start: int, size: int, ratio: float, level_size: int) -> NDArra
     Levels are rounded to whole pixels, so the plane's last cell may lie behind the level's end: it gets no border
     here and repeats the cell before it.
     """
-    drift_px = abs(ratio - 1) * level_size
-    if (
-        abs(ratio - 1) < 1e-3 and drift_px < 0.6
-    ):  # planes are rounded to whole pixels, which moves their end by half a one
+    off = abs(ratio - 1)
+    if off < 1e-3 and off * level_size < 0.6:  # a plane is rounded to whole pixels: its end is half of one away
         ratio = 1.0
     edges = np.minimum(np.arange(start, start + size + 1, dtype=np.float64) * np.float64(ratio), level_size)
     cells = max(1, int((np.diff(edges) > 1e-9).sum()))
