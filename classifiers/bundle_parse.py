@@ -136,7 +136,9 @@ def _hyperparameters(doc: Fields, task: Task) -> Mapping[str, str | int | tuple[
             doc.refuse(f"decoder_channels has {len(channels)} entries for an encoder_depth of {depth}")
         found = {"encoder_name": doc.name("encoder_name"), "encoder_depth": depth}
         found["decoder_channels"] = tuple(int(c) for c in channels)
-    elif doc.has("img_size"):
+    if task == "classification" and doc.has("global_pool"):
+        found["global_pool"] = doc.choice("global_pool", ("avg", "max", "avgmax", "catavgmax"))
+    if task == "classification" and doc.has("img_size"):
         found["img_size"] = doc.whole("img_size", 1, 4096)
     doc.done()
     return MappingProxyType(found)

@@ -96,7 +96,13 @@ class Bundle:
     @property
     def model(self) -> ModelId:
         """Which model, to the bit: changed weights change it, and so does a changed normalisation."""
-        return ModelId(name=self.name, sha256=self.contract_sha256)
+        return ModelId(
+            name=self.name,
+            sha256=self.contract_sha256,
+            pixel_size=self.pixel_size,
+            pixel_size_range=self.pixel_size_range,
+            threshold=self.threshold,
+        )
 
     @property
     def channels(self) -> int:

@@ -24,8 +24,8 @@ def gate_scores(probability: NDArray[np.float32], columns: Sequence[int]) -> NDA
 
 
 def let_through(score: float | None, threshold: float) -> bool:
-    """A tile passes at or above the threshold, so 0 passes all; a tile the gate could not see passes too."""
-    return score is None or score >= threshold
+    """A tile passes at or above the threshold, so 0 passes all; one the gate could not see (None, NaN) passes too."""
+    return score is None or not score < threshold
 
 
 def grow_rings(positive: NDArray[np.bool_], eligible: NDArray[np.bool_], rings: int) -> NDArray[np.bool_]:

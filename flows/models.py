@@ -8,7 +8,7 @@ from pathlib import Path
 
 from classifiers.protocol import Classifier
 from classifiers.rule_gate import RuleGate
-from classifiers.rules import RULES, Rule, find_rule
+from classifiers.rules import RULES, find_rule
 from downstream.protocol import Segmenter
 from downstream.rule_segmenter import RuleSegmenter
 from tiling.errors import BadInput
@@ -43,12 +43,6 @@ def open_segmenter(model: str, cut: float | None) -> Segmenter:
 def bundle_folder(room: str) -> Path:
     """Where the bundles that come with tilegate lie."""
     return Path(str(files(room))) / "bundles"
-
-
-def unfitted_rule(model: str, cut: float | None) -> Rule | None:
-    """The rule of that name if it still needs a cut from the image."""
-    rule = find_rule(model, cut)
-    return rule if rule is not None and rule.cut is None else None
 
 
 def _refuse_cut(model: str, cut: float | None) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 from classifiers.gate import positive_columns
 from classifiers.protocol import Classifier
-from classifiers.rules import RULES
+from classifiers.rules import RULES, Rule, find_rule
 from downstream.protocol import Segmenter
-from flows.models import open_gate, open_segmenter, unfitted_rule
+from flows.models import open_gate, open_segmenter
 from flows.recipe import Recipe
 from storage.plan import RunPlan
 from tiling.errors import BadInput
@@ -62,21 +62,43 @@ def draft_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
 
 
 def fit_cuts(source: Source, recipe: Recipe) -> Recipe:
-    """The recipe with rules that need it (tissue) cut by Otsu on a coarse plane of this image."""
-    parts: dict[str, Any] = {}
-    coarse: Pixels | None = None
+    """The recipe with the cut of every rule filled in; those that need it (tissue) by Otsu on a coarse plane."""
     if recipe.gate.model == recipe.segment.model and recipe.gate.cut is None:
-        recipe = recipe.model_copy(update={"gate": recipe.gate.model_copy(update={"cut": recipe.segment.cut})})
-    for name in ("segment", "gate"):
-        part = getattr(recipe, name)
-        rule = unfitted_rule(part.model, part.cut)
+        recipe = _with(recipe, gate={"cut": recipe.segment.cut})
+    coarse = CoarseOnce(source)
+    for part in ("segment", "gate"):
+        rule = find_rule(getattr(recipe, part).model, getattr(recipe, part).cut)
         if rule is not None:
-            coarse = coarse or read_coarse(source, COARSE_PX)
-            parts[name] = part.model_copy(update={"cut": rule.fitted(coarse).cut})
+            recipe = _with(recipe, **{part: {"cut": coarse.fit(rule)}})
     if recipe.screen.min_tissue > 0 and recipe.screen.tissue_cut is None:
-        cut = RULES["tissue"].fitted(coarse or read_coarse(source, COARSE_PX)).cut
-        parts["screen"] = recipe.screen.model_copy(update={"tissue_cut": cut})
-    return recipe.model_copy(update=parts)
+        recipe = _with(recipe, screen={"tissue_cut": coarse.fit(RULES["tissue"])})
+    return recipe
+
+
+class CoarseOnce:
+    """The image on a coarse plane, read when the first rule needs it."""
+
+    def __init__(self, source: Source) -> None:
+        """source: open until the last fit."""
+        self._source = source
+        self._coarse: Pixels | None = None
+
+    def fit(self, rule: Rule) -> float | None:
+        """The rule's cut, by Otsu where it has none. Raises BadInput for an image without the rule's bands."""
+        if rule.cut is not None:
+            return rule.cut
+        bands = self._source.info.bands
+        if any(name not in bands for name in rule.bands):
+            raise BadInput(_missing_bands(self._source.info, rule.bands, rule.name))
+        if self._coarse is None:
+            self._coarse = read_coarse(self._source, COARSE_PX)
+        picked = self._coarse.data[[bands.index(name) for name in rule.bands]]
+        return rule.fitted(Pixels(picked, self._coarse.valid)).cut
+
+
+def _with(recipe: Recipe, **parts: dict[str, Any]) -> Recipe:
+    """The recipe with some fields of its parts changed."""
+    return recipe.model_copy(update={k: getattr(recipe, k).model_copy(update=v) for k, v in parts.items()})
 
 
 def read_coarse(source: Source, longest_px: int) -> Pixels:
@@ -101,12 +123,7 @@ def require_bands(
     """The same image with just the bands the models read. Raises BadInput naming the bands there are."""
     missing = [name for name in needed if name not in info.bands]
     if missing:
-        there = ", ".join(info.bands)
-        example = ",".join(f"{name}={number}" for number, name in enumerate(needed, start=1))
-        raise BadInput(
-            f"{info.uri}: recipe {recipe} needs band {' and '.join(missing)}, but the image's bands are {there}. "
-            f"Say which is which by number or name, for instance --bands {example}"
-        )
+        raise BadInput(_missing_bands(info, needed, f"recipe {recipe}"))
     if info.kind == "slide" and not spec.bands and tuple(needed) == info.bands:
         return spec, info
     wanted = dict(spec.bands) or {name: name for name in info.bands}
@@ -116,6 +133,15 @@ def require_bands(
         return narrow, with_bands.info
     finally:
         with_bands.close()
+
+
+def _missing_bands(info: ImageInfo, needed: Sequence[str], who: str) -> str:
+    missing = " and ".join(name for name in needed if name not in info.bands)
+    example = ",".join(f"{name}={number}" for number, name in enumerate(needed, start=1))
+    return (
+        f"{info.uri}: {who} needs band {missing}, but the image's bands are {', '.join(info.bands)}. "
+        f"Say which is which by number or name, for instance --bands {example}"
+    )
 
 
 def fine_plane(info: ImageInfo, recipe: Recipe, segmenter: Segmenter) -> Plane:
@@ -148,9 +174,7 @@ def fill_gate(recipe: Recipe, info: ImageInfo, fine: Plane, gate: Classifier) ->
     if threshold is None:
         raise BadInput(f"recipe {recipe.name}: gate.threshold is missing, and {recipe.gate.model} brings none")
     downsample = recipe.gate.downsample or _own_downsample(info, fine, gate)
-    return recipe.model_copy(
-        update={"gate": recipe.gate.model_copy(update={"threshold": threshold, "downsample": downsample})}
-    )
+    return _with(recipe, gate={"threshold": threshold, "downsample": downsample})
 
 
 def _own_downsample(info: ImageInfo, fine: Plane, gate: Classifier) -> float:

@@ -95,7 +95,8 @@ def plane_area(areas: PixelAreas, shape_px: tuple[int, int]) -> float:
 
 def require_planar_metres(crs: CRS, uri: str) -> float:
     """Metres per unit of a projected CRS. Raises BadInput for Mercator and for axes that are not lengths."""
-    method = crs.coordinate_operation.method_name if crs.coordinate_operation else ""
+    operation = _horizontal(crs).coordinate_operation
+    method = operation.method_name if operation else ""
     if "Mercator" in method and not any(word in method for word in ("Transverse", "Oblique")):
         raise BadInput(
             f"{uri}: {crs.name} ({method}) inflates areas by 1 / cos2(latitude), 4 times at 60 degrees, so its metres "
@@ -105,6 +106,15 @@ def require_planar_metres(crs: CRS, uri: str) -> float:
     if not crs.is_projected:
         raise BadInput(f"{uri}: {crs.name} is neither projected nor geographic; give --pixel-size in metres")
     return float(crs.axis_info[0].unit_conversion_factor)
+
+
+def _horizontal(crs: CRS) -> CRS:
+    """The CRS of the map itself: without heights, and without a shift to another datum."""
+    while crs.is_compound or crs.is_bound:
+        inner = crs.sub_crs_list[0] if crs.is_compound else crs.source_crs
+        assert inner is not None
+        crs = inner
+    return crs
 
 
 def ground_pixel_size(transform: Affine, crs: CRS, shape_px: tuple[int, int], uri: str) -> PixelSize:

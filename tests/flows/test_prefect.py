@@ -77,10 +77,11 @@ def test_task_runs_are_spans_not_tiles(make_scene, tmp_path):
             seen.append(self._task.name)
             return self._task.submit(*arguments)
 
-    import flows.gated_area as module
+    import flows.gated_area
+    import flows.tasks as module
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "WORKERS", 2)
+        patch.setattr(flows.gated_area, "WORKERS", 2)
         patch.setattr(module, "gate_task", Counting(module.gate_task))
         patch.setattr(module, "segment_task", Counting(module.segment_task))
         run(gated_area, scene, tmp_path / "run")
@@ -100,7 +101,7 @@ def test_a_disk_error_is_retried_and_bad_input_is_not(make_scene, tmp_path, monk
         return open_source(spec)
 
     monkeypatch.setattr(flows.job, "open_source", flaky)
-    monkeypatch.setattr("flows.gated_area.gate_task.retry_delay_seconds", [0.01, 0.01, 0.01])
+    monkeypatch.setattr("flows.tasks.gate_task.retry_delay_seconds", [0.01, 0.01, 0.01])
     state, _ = run(gated_area, scene, tmp_path / "retried")
     assert state.is_completed()
 
