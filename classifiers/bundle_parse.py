@@ -82,7 +82,8 @@ def _input(doc: Fields) -> tuple[tuple[str, ...], int, tuple[float, ...], tuple[
     """(bands, side in px, mean, std) of mlm:input."""
     bands, tensor = doc.texts("bands"), doc.child("input")
     shape = tensor.numbers("shape")
-    if tensor.value("dim_order") != _DIMENSIONS or shape != (-1, len(bands), shape[-1], shape[-1]) or shape[-1] < 1:
+    side = shape[-1] if shape else 0
+    if tensor.value("dim_order") != _DIMENSIONS or shape != (-1, len(bands), side, side) or side < 1:
         tensor.refuse(f"shape {list(shape)} must be [-1, {len(bands)} bands, side, side] in the order {_DIMENSIONS}")
     tensor.choice("data_type", ("float32",))
     tensor.done()
@@ -91,7 +92,7 @@ def _input(doc: Fields) -> tuple[tuple[str, ...], int, tuple[float, ...], tuple[
         doc.refuse(f"value_scaling has {len(scaling)} entries for {len(bands)} bands; each band needs its own")
     moments = [_moments(band) for band in scaling]
     doc.done(unread=("name", "description", "resize_type"))
-    return bands, int(shape[-1]), tuple(m for m, _ in moments), tuple(s for _, s in moments)
+    return bands, int(side), tuple(m for m, _ in moments), tuple(s for _, s in moments)
 
 
 def _moments(doc: Fields) -> tuple[float, float]:

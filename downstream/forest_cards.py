@@ -90,8 +90,8 @@ The error of one scene is larger than that of the sum:
 |---|---|---|---|
 {_scene_rows(counts)}
 
-Smoothly drawn masks and dry or flooded land explain much of it: where a mask calls sparse woodland forest or not is
-partly a matter of its drawer. An area from this model is a mapped area, not a survey.
+Where forest ends and regrowth or riverside woodland begins is partly a decision of the masks' authors, which the model
+can not know. An area from this model is a mapped area, not a survey.
 
 {_common(bundle, list(counts), scenes)}"""
 

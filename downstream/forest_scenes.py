@@ -175,7 +175,7 @@ class Examples:
 
     def _turn(self, crop: Crop) -> Crop:
         """One of the eight ways to lay a square."""
-        turns, mirror = self._random.integers(4), 1 if self._random.random() < 1 / 2 else -1
+        turns, mirror = int(self._random.integers(4)), 1 if self._random.random() < 1 / 2 else -1
 
         def lay(array: NDArray[T]) -> NDArray[T]:
             return np.rot90(array, turns, axes=(-2, -1))[..., ::mirror]

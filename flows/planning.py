@@ -17,7 +17,7 @@ from tiling.errors import BadInput
 from tiling.grid import TileGrid
 from tiling.identity import image_identity
 from tiling.info import ImageInfo, Plane, plane_at
-from tiling.open import open_source
+from tiling.open import gdal_path, open_source
 from tiling.pixel_area import pixel_areas
 from tiling.source import Pixels, Source, SourceSpec
 from tiling.window import Window
@@ -36,6 +36,7 @@ def make_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
 
 def draft_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
     """A plan without the image's identity, which costs a read of the whole file. Raises BadInput."""
+    spec = replace(spec, uris=tuple(map(gdal_path, spec.uris)))
     source = open_source(spec)
     try:
         fitted = fit_cuts(source, recipe)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -26,7 +27,7 @@ class RunPlan:
     name: str
     """Name of the recipe."""
     source: SourceSpec
-    """How to open the image; not part of the fingerprint, the identity is."""
+    """How to open the image; of the fingerprint only its bands and nodata: the identity stands for the files."""
     identity: str
     """sha256 of the image's content."""
     image: ImageInfo
@@ -68,7 +69,8 @@ class RunPlan:
         plain = to_json(self)
         image = {key: value for key, value in plain["image"].items() if key != "uri"}
         keep = {key: plain[key] for key in ("identity", "fine", "grid", "gate_tile_px", "classes", "models", "recipe")}
-        return {**keep, "image": image, "nodata": plain["source"]["nodata"], "results_version": RESULTS_VERSION}
+        given = {key: plain["source"][key] for key in ("bands", "nodata")}
+        return {**keep, **given, "image": image, "results_version": RESULTS_VERSION}
 
     def differences(self, other: RunPlan) -> list[str]:
         """What differs, one line each: "recipe.gate.threshold: 0.1 -> 0.2"."""
@@ -89,9 +91,10 @@ def to_json(plan: RunPlan) -> dict[str, Any]:
     image = {field.name: getattr(plan.image, field.name) for field in fields(plan.image)}
     image["transform"] = list(plan.image.transform)[:6] if plan.image.transform is not None else None
     image["pixel_size"] = asdict(plan.image.pixel_size)
+    image["nodata"] = _json_number(plan.image.nodata)
     plain = {
         "name": plan.name,
-        "source": asdict(plan.source),
+        "source": asdict(plan.source) | {"nodata": _json_number(plan.source.nodata)},
         "identity": plan.identity,
         "image": image,
         "fine": asdict(plan.fine),
@@ -113,7 +116,7 @@ def from_json(plain: dict[str, Any]) -> RunPlan:
             source=SourceSpec(
                 uris=tuple(source["uris"]),
                 bands=tuple((name, want) for name, want in source["bands"]),
-                nodata=source["nodata"],
+                nodata=_number(source["nodata"]),
                 pixel_size=PixelSize(**source["pixel_size"]) if source["pixel_size"] else None,
             ),
             identity=plain["identity"],
@@ -125,7 +128,7 @@ def from_json(plain: dict[str, Any]) -> RunPlan:
             models=plain["models"],
             recipe=plain["recipe"],
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"the run's plan is not one this version wrote: {error!r}") from error
 
 
@@ -135,10 +138,20 @@ def _image(image: dict[str, Any]) -> ImageInfo:
             **image,
             "shape_px": _pair(image["shape_px"]),
             "bands": tuple(image["bands"]),
+            "nodata": _number(image["nodata"]),
             "pixel_size": PixelSize(**image["pixel_size"]),
             "transform": Affine(*image["transform"]) if image["transform"] else None,
         }
     )
+
+
+def _json_number(value: float | None) -> float | str | None:
+    """JSON has no NaN: it is written as a word."""
+    return value if value is None or math.isfinite(value) else str(value)
+
+
+def _number(value: float | str | None) -> float | None:
+    return float(value) if isinstance(value, str) else value
 
 
 def _pair(values: list[Any]) -> tuple[Any, Any]:

@@ -38,18 +38,15 @@ class Run:
         """
         found = cls.find(path, plan)
         if found is not None:
-            return found
+            if found.plan.source.uris == plan.source.uris:
+                return found
+            zarr.open_group(path / "run.zarr", mode="r+").attrs.update(_attributes(plan))  # the same image, moved
+            return cls(path, plan)
         run = cls(path, plan)
         root = zarr.open_group(path / "run.zarr", mode="w")
         for layout in run._arrays.values():
             _create_array(root, layout)
-        root.attrs.update(
-            {
-                "tilegate": {"plan": to_json(plan), "fingerprint": plan.fingerprint},
-                "ome": ome_attributes(plan),
-                **geo_attributes(plan),
-            }
-        )
+        root.attrs.update(_attributes(plan))
         return run
 
     @classmethod
@@ -61,7 +58,7 @@ class Run:
             return cls(path, found)
         if path.is_file():
             raise BadInput(f"{path} is a file; --out names a folder")
-        if path.exists() and any(child.name != "run.zarr" for child in path.iterdir()):
+        if _names(path) - {"run.zarr"} or {name.split(".")[0] for name in _names(path / "run.zarr")} - _INTERRUPTED:
             raise BadInput(f"{path} is not empty and holds no run; choose a new folder with --out")
         return None
 
@@ -147,6 +144,19 @@ def probe(folder: Path, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
     )
     array[...] = values
     return np.asarray(array[...])
+
+
+_INTERRUPTED = {"zarr", "pixels", "mask"}
+"""What a creation that was cut off may leave in run.zarr; anything else is somebody's work."""
+
+
+def _names(folder: Path) -> set[str]:
+    return {child.name for child in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _attributes(plan: RunPlan) -> dict[str, Any]:
+    own = {"plan": to_json(plan), "fingerprint": plan.fingerprint}
+    return {"tilegate": own, "ome": ome_attributes(plan), **geo_attributes(plan)}
 
 
 def _create_array(root: zarr.Group, layout: ArrayLayout) -> None:

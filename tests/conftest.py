@@ -1,8 +1,9 @@
-"""Tiny real files: rasters written by rasterio, slides written by tifffile."""
+"""Tiny real files: rasters written by rasterio, slides written by tifffile; and a plan to store."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ import tifffile
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
+
+from storage.plan import RunPlan
+from tiling.grid import TileGrid
+from tiling.info import ImageInfo, PixelSize, plane_at
+from tiling.source import SourceSpec
 
 UTM = Affine(10, 0, 500_000, 0, -10, 5_000_000)
 """10 m pixels, north-up."""
@@ -83,5 +89,38 @@ def tiny_slide(tmp_path: Path) -> MakeSlide:
             for level in levels:
                 file.write(level, **shared, subfiletype=1)
         return path
+
+    return make
+
+
+@pytest.fixture
+def tiny_plan() -> Callable[..., RunPlan]:
+    """Changes -> a plan over a raster of 100 x 140 px, on a plane half as fine, with tiles of 16 px in batches of 2."""
+
+    def make(**changes: Any) -> RunPlan:
+        image = ImageInfo(
+            uri="scene.tif",
+            kind="raster",
+            shape_px=(100, 140),
+            bands=("green", "nir"),
+            dtype="uint16",
+            nodata=0.0,
+            pixel_size=PixelSize(y=10, x=10, unit="m"),
+            transform=UTM,
+            crs="EPSG:32633",
+        )
+        plan = RunPlan(
+            name="water",
+            source=SourceSpec(uris=("scene.tif",), bands=(("green", 2), ("nir", "B08"))),
+            identity="5e" * 32,
+            image=image,
+            fine=plane_at(image, 2),
+            grid=TileGrid(shape_px=(50, 70), tile_px=16, halo_px=4, batch_tiles=2),
+            gate_tile_px=4,
+            classes=("water", "ice"),
+            models={"gate": {"name": "ndwi", "sha256": "aa"}, "segmenter": {"name": "ndwi", "sha256": "bb"}},
+            recipe={"name": "water", "gate": {"threshold": 0.1, "positive": []}},
+        )
+        return replace(plan, **changes)
 
     return make

@@ -32,8 +32,9 @@ def is_remote(uri: str) -> bool:
 
 
 def gdal_path(uri: str) -> str:
-    """file:// URLs as plain paths; everything else as it is."""
-    return uri.removeprefix("file://")
+    """Local files as absolute paths, so that a worker or a later resume finds them from anywhere; URLs as they are."""
+    path = uri.removeprefix("file://")
+    return path if is_remote(path) else str(Path(path).absolute())
 
 
 def require_file(uri: str) -> None:
@@ -44,7 +45,7 @@ def require_file(uri: str) -> None:
     if path.is_dir():
         raise BadInput(f"{uri} is a directory; name the image file in it")
     if not path.exists():
-        raise BadInput(f"{uri} does not exist; the path is seen from {Path.cwd()}")
+        raise BadInput(f"{uri} does not exist")
     if path.stat().st_size == 0:
         raise BadInput(f"{uri} is an empty file (0 bytes); was its download cut off?")
 

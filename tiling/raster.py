@@ -25,6 +25,7 @@ ENVIRONMENT = {
     # ^ MB; the default is 5 % of the machine, per process
     "GDAL_HTTP_MAX_RETRY": 4,
     "GDAL_HTTP_RETRY_DELAY": 1,
+    "GDAL_HTTP_CONNECTTIMEOUT": 10,
     "GDAL_HTTP_TIMEOUT": 60,
     "VSI_CACHE": True,
     # ^ remote headers are read once, not once per block

@@ -33,8 +33,14 @@ def test_a_tile_scores_as_its_best_positive_class() -> None:
 
 @pytest.mark.parametrize(
     ("score", "threshold", "passes"),
-    [(0.4, 0.4, True), (0.39, 0.4, False), (0.0, 0.0, True), (1.0, 1.0, True), (None, 1.0, True)]
-    + [(float("nan"), 0.4, True)],
+    [
+        (0.4, 0.4, True),
+        (0.39, 0.4, False),
+        (0.0, 0.0, True),
+        (1.0, 1.0, True),
+        (None, 1.0, True),
+        (float("nan"), 0.4, True),
+    ],
 )
 def test_at_the_threshold_a_tile_passes_and_so_does_one_the_gate_could_not_see(
     score: float | None, threshold: float, passes: bool

@@ -119,7 +119,7 @@ POPULATIONS = {
 @pytest.mark.parametrize("population", POPULATIONS)
 def test_the_bound_covers_what_is_missed_in_95_of_100_audits(population: str) -> None:
     areas, rng = POPULATIONS[population], np.random.default_rng(3)
-    covered, draws, estimates = 0, 1500, []
+    covered, draws, estimates = 0, 3000, []
     for _ in range(draws):
         found = rng.choice(areas, 100, replace=False)
         missed = estimate_missed(found.tolist(), tile_area=1.0, rest=900)

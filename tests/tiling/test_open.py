@@ -15,6 +15,7 @@ from tiling.raster import RasterSource
 from tiling.slide import SlideSource
 from tiling.source import SourceSpec
 
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 RGB = np.full((128, 128, 3), 200, np.uint8)
 TILED = {"tiled": True, "blockxsize": 64, "blockysize": 64}
 

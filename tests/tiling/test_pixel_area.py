@@ -101,7 +101,7 @@ def test_rotated_degrees_equal_densified_geodesics(info_of: Callable[..., ImageI
     ring = np.concatenate([ring, 1 - ring])
     areas = areas_of(info)
     for y, x in ((0, 0), (7, 5), (3, 0)):
-        lon, lat = transform * (ring[:, 0] + x, ring[:, 1] + y)
+        lon, lat = transform @ (ring[:, 0] + x, ring[:, 1] + y)
         true, _ = Geod(ellps="WGS84").polygon_area_perimeter(lon, lat)
         assert pixel(areas, y, x) == pytest.approx(abs(true), rel=1e-6)
     whole = Window(y=0, x=0, height=8, width=6)
@@ -116,7 +116,7 @@ def test_a_rotated_projected_pixel_by_hand(info_of: Callable[..., ImageInfo]) ->
 
 def test_rotated_metres_keep_the_shoelace_area(info_of: Callable[..., ImageInfo]) -> None:
     transform = Affine(11, 3, 500_000, -2, -17, 5_000_000)
-    x, y = transform * (np.array([0, 6, 6, 0]), np.array([0, 0, 8, 8]))
+    x, y = transform @ (np.array([0, 6, 6, 0]), np.array([0, 0, 8, 8]))
     assert plane_area(areas_of(info_of(transform, "EPSG:32633")), (8, 6)) == pytest.approx(shoelace(x, y))
 
 

@@ -270,6 +270,7 @@ def test_one_nodata_of_all_bands_is_named_even_nan(tiny_raster: MakeRaster) -> N
     assert np.isnan(info.nodata)
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_pixel_size_by_hand_stands_in_for_a_crs(tiny_raster: MakeRaster, layout: str) -> None:
     path = tiny_raster(noise("uint16", 4), crs=None, transform=None, **LAYOUTS[layout])

@@ -69,8 +69,17 @@ def test_mpp_by_hand_wins(tiny_slide: MakeSlide, stated: tuple[float, float] | N
 
 @pytest.mark.parametrize(
     ("y", "x", "fits"),
-    [("0.25", "0.25", True), ("0.25", "0.37", True), ("0.25", "0.38", False), ("0.04", "0.04", False)]
-    + [("20", "20", True), ("21", "21", False), ("nan", "nan", False), ("-1", "-1", False), ("a", "0.25", False)],
+    [
+        ("0.25", "0.25", True),
+        ("0.25", "0.37", True),
+        ("0.25", "0.38", False),
+        ("0.04", "0.04", False),
+        ("20", "20", True),
+        ("21", "21", False),
+        ("nan", "nan", False),
+        ("-1", "-1", False),
+        ("a", "0.25", False),
+    ],
 )
 def test_only_a_believable_mpp_is_taken(y: str, x: str, fits: bool) -> None:
     properties = {"openslide.mpp-y": y, "openslide.mpp-x": x, "openslide.objective-power": "20"}
@@ -170,7 +179,7 @@ def test_a_level_that_is_no_whole_fraction_keeps_its_last_pixel(tiny_slide: Make
 
 @pytest.mark.parametrize("asked", [3.9999, 4.0, 4.0001])
 def test_about_4_is_level_4_as_it_is(tiny_slide: MakeSlide, asked: float) -> None:
-    """pathology viewers write 4.0001 where they mean 4."""
+    """Slides say 4.0001 where they mean 4."""
     level = noise(64, 128)
     source = open_slide(tiny_slide(np.zeros((256, 512, 3), np.uint8), levels=[level]))
     plane = Plane(shape_px=(64, 128), scale=(asked, asked))
