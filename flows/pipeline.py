@@ -21,13 +21,13 @@ from tiling.record import TileRecord
 def execute(plan: RunPlan, out: Path, engine: Engine, progress: Progress) -> dict[str, Any]:
     """Do the plan, or what is left of it, and return the summary (see summary.json)."""
     started = time.monotonic()
-    run = Run.create(out, plan)
     recipe = Recipe.model_validate(plan.recipe)
-    gated = gate_stage(run, engine, progress)
-    gate_s = time.monotonic() - started
-    segmented = segment_stage(run, select(plan, recipe, gated), engine, progress)
-    seconds = {"gate": gate_s, "segment": time.monotonic() - started - gate_s}
-    return publish(run, recipe, gated, segmented, seconds)
+    with Run.begin(out, plan) as run:
+        gated = gate_stage(run, engine, progress)
+        gate_s = time.monotonic() - started
+        segmented = segment_stage(run, select(plan, recipe, gated), engine, progress)
+        seconds = {"gate": gate_s, "segment": time.monotonic() - started - gate_s}
+        return publish(run, recipe, gated, segmented, seconds)
 
 
 def gate_stage(run: Run, engine: Engine, progress: Progress) -> list[TileRecord]:

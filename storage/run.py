@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from storage.plan import RunPlan, from_json, to_json
 from tiling.errors import BadInput
 from tiling.grid import Batch
 from tiling.record import TileRecord
+
+LOCK = ".lock"
 
 
 class Run:
@@ -50,6 +54,22 @@ class Run:
         return run
 
     @classmethod
+    @contextmanager
+    def begin(cls, path: Path, plan: RunPlan) -> Iterator[Run]:
+        """Create or find the run and hold it for this process. Raises BadInput while another process holds it.
+
+        The kernel lets go of the lock when its process ends, however it ends: no stale lock can block a resume.
+        """
+        cls.find(path, plan)  # refuses before anything is touched
+        path.mkdir(parents=True, exist_ok=True)
+        with (path / LOCK).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BadInput(f"another process is working on {path}; wait for it, or stop it first") from None
+            yield cls.create(path, plan)
+
+    @classmethod
     def find(cls, path: Path, plan: RunPlan) -> Run | None:
         """The run of this very plan in a folder, None where there is room for one. Raises BadInput otherwise."""
         found = cls._stored_plan(path)
@@ -58,7 +78,7 @@ class Run:
             return cls(path, found)
         if path.is_file():
             raise BadInput(f"{path} is a file; --out names a folder")
-        if _names(path) - {"run.zarr"} or {name.split(".")[0] for name in _names(path / "run.zarr")} - _INTERRUPTED:
+        if _names(path) - {"run.zarr", LOCK} or {name.split(".")[0] for name in _names(path / "run.zarr")} - _INTERRUPTED:
             raise BadInput(f"{path} is not empty and holds no run; choose a new folder with --out")
         return None
 

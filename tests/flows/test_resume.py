@@ -1,6 +1,8 @@
 """An unfinished run is finished, a finished one is left alone, another one is refused."""
 
 import hashlib
+import subprocess
+import sys
 
 import pyarrow.parquet as pq
 import pytest
@@ -104,3 +106,19 @@ def test_resume_from_the_command_line(make_scene, tilegate, tmp_path):
     assert done.code == 0
     assert done.json["status"] == "complete"
     assert pq.read_table(tmp_path / "run" / "tiles.parquet").num_rows == done.json["tiles"]["total"]
+
+
+def test_a_second_process_on_a_run_is_refused_and_a_dead_one_is_forgotten(make_scene, tmp_path):
+    plan = make_plan(SourceSpec(uris=(str(make_scene().path),)), load_recipe("water", SMALL))
+    hold = (
+        "import fcntl, sys, time; lock = open(sys.argv[1], 'w'); fcntl.flock(lock, fcntl.LOCK_EX); "
+        "print('held', flush=True); time.sleep(60)"
+    )
+    (tmp_path / "run").mkdir()
+    other = subprocess.Popen([sys.executable, "-c", hold, tmp_path / "run" / ".lock"], stdout=subprocess.PIPE)
+    assert other.stdout.readline() == b"held\n"
+    with pytest.raises(BadInput, match="another process"):
+        execute(plan, tmp_path / "run", LocalEngine(), Silent())
+    other.kill()
+    other.communicate()
+    assert execute(plan, tmp_path / "run", LocalEngine(), Silent())["status"] == "complete"
