@@ -113,8 +113,8 @@ def _holes(run: Run, tiles: Sequence[TileRecord]) -> str:
 def _provenance(summary: dict[str, Any]) -> str:
     gate, segmenter = summary["gate"], summary["segmenter"]
     facts = {
-        "gate": f"{gate['name']}, threshold {gate['threshold']:g}",
-        "segmenter": segmenter["name"],
+        "gate": f"{gate['model']}, threshold {gate['threshold']:g}",
+        "segmenter": segmenter["model"],
         "cut": segmenter["cut"] if segmenter["cut"] is not None else "",
         "fingerprint": summary["fingerprint"],
         "versions": ", ".join(f"{name} {number}" for name, number in summary["versions"].items()),

@@ -62,14 +62,19 @@ def summarise(
         },
         "tiles": counts,
         "area": area_block(plan, tiles, areas) | {"display_unit": recipe.area.unit},
-        "gate": plan.models["gate"]
+        "gate": model_block(plan, "gate")
         | {"threshold": recipe.gate.threshold, "target_recall": None, "confidence": None, "cut": recipe.gate.cut},
-        "segmenter": plan.models["segmenter"] | {"cut": recipe.segment.cut},
+        "segmenter": model_block(plan, "segmenter") | {"cut": recipe.segment.cut},
         "recipe": plan.name,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "fingerprint": plan.fingerprint,
         "versions": {name: version(name) for name in VERSIONED},
     }
+
+
+def model_block(plan: RunPlan, which: str) -> dict[str, Any]:
+    """Who did it, to the bit."""
+    return {"model": plan.models[which]["name"], "sha256": plan.models[which]["sha256"]}
 
 
 def crs_name(crs: str | None) -> str | None:

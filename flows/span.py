@@ -69,7 +69,7 @@ def cut_spans(weights: Sequence[int], per_span: int, workers: int) -> list[slice
     for i, weight in enumerate(weights):
         done += weight
         left_batches, left_spans = len(weights) - i - 1, wanted - len(spans) - 1
-        if done * wanted >= total * (len(spans) + 1) or left_batches < left_spans:
+        if done * wanted >= total * (len(spans) + 1) or left_batches <= left_spans:
             spans.append(slice(start, i + 1))
             start = i + 1
     if start < len(weights):

@@ -78,7 +78,10 @@ class Run:
             return cls(path, found)
         if path.is_file():
             raise BadInput(f"{path} is a file; --out names a folder")
-        if _names(path) - {"run.zarr", LOCK} or {name.split(".")[0] for name in _names(path / "run.zarr")} - _INTERRUPTED:
+        if (
+            _names(path) - {"run.zarr", LOCK}
+            or {name.split(".")[0] for name in _names(path / "run.zarr")} - _INTERRUPTED
+        ):
             raise BadInput(f"{path} is not empty and holds no run; choose a new folder with --out")
         return None
 
