@@ -52,7 +52,7 @@ def test_the_gate_map_shows_each_tile_in_its_state(done):
 
 
 def test_areas_csv_is_the_summary_in_hectares(done):
-    scene, summary, folder = done
+    _, summary, folder = done
     (row,) = csv.DictReader((folder / "areas.csv").open())
     assert float(row["mapped"]) == summary["area"]["classes"][0]["mapped"] / 1e4
     assert (row["class"], row["unit"], row["method"]) == ("water", "ha", "planar")
@@ -95,5 +95,5 @@ def test_bundled_recipes_are_valid():
 def test_a_change_of_a_recipe_is_typed():
     recipe = load_recipe("water", ("gate.threshold=0.25", "tile.size_px=128", "area.unit=km2"))
     assert (recipe.gate.threshold, recipe.tile.size_px, recipe.area.unit) == (0.25, 128, "km2")
-    with pytest.raises(BadInput, match="tile.size_px"):
+    with pytest.raises(BadInput, match=r"tile\.size_px"):
         load_recipe("water", ("tile.size_px=big",))
