@@ -103,14 +103,16 @@ def _memory() -> str:
 
 
 def _rasters() -> str:
-    from tiling.raster import drivers
+    from tiling.raster import codecs, drivers
 
-    there = drivers()
+    there, packed = drivers(), codecs()
     missing = {"GTiff", "COG", "VRT"} - there
     if missing:
         raise RuntimeError(f"GDAL lacks {', '.join(sorted(missing))}")
+    if not {"DEFLATE", "LZW"} <= set(packed):
+        raise RuntimeError(f"GDAL reads GeoTIFF packed by {', '.join(packed)} only; DEFLATE and LZW are missing")
     extra = {"JP2OpenJPEG", "netCDF", "HDF5", "Zarr"} & there
-    return f"GDAL with GTiff, COG, VRT{''.join(f', {name}' for name in sorted(extra))}"
+    return f"GDAL with {', '.join(['GTiff', 'COG', 'VRT', *sorted(extra)])}; codecs {', '.join(packed)}"
 
 
 def _slides() -> str:

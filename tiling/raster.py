@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
-from rasterio.errors import RasterioError, RasterioIOError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.windows import Window as GdalWindow
 
 from tiling.errors import BadData, BadInput
@@ -20,6 +21,7 @@ from tiling.raster_info import info_of, name_bands, require_one_grid
 from tiling.source import Pixels, Source, SourceSpec, nearest_finer, read_level
 from tiling.window import Window
 
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # refused in our own words, with what to do
 ENVIRONMENT = {
     "GDAL_CACHEMAX": 128,
     # ^ MB; the default is 5 % of the machine, per process
@@ -149,6 +151,24 @@ def drivers() -> set[str]:
     """Short names of the formats this GDAL knows."""
     with rasterio.Env() as env:
         return set(env.drivers())
+
+
+def codecs() -> list[str]:
+    """Compressions of GeoTIFF that write and read back here, tried on a small image in memory."""
+    return [name for name in ("DEFLATE", "LZW", "ZSTD", "LERC", "JPEG", "WEBP") if _survives(name)]
+
+
+def _survives(codec: str) -> bool:
+    pixels = np.full((3, 64, 64), 77, np.uint8)
+    profile = {"driver": "GTiff", "count": 3, "height": 64, "width": 64, "dtype": "uint8", "compress": codec}
+    try:
+        with rasterio.MemoryFile() as memory:
+            with memory.open(**profile, crs="EPSG:6933", transform=rasterio.Affine(1, 0, 9, 0, -1, 9)) as file:
+                file.write(pixels)
+            with memory.open() as file:
+                return bool(np.abs(file.read().astype(int) - 77).max() <= 2)  # two of them are lossy
+    except RasterioError:
+        return False
 
 
 @contextmanager
