@@ -102,6 +102,7 @@ class Bundle:
             pixel_size=self.pixel_size,
             pixel_size_range=self.pixel_size_range,
             threshold=self.threshold,
+            dtype=self.dtype,
         )
 
     @property

@@ -26,6 +26,8 @@ class ModelId:
     """Shares of `pixel_size` it is valid for."""
     threshold: float | None = None
     """Gates: the threshold its evidence recommends."""
+    dtype: str | None = None
+    """numpy dtype of the pixels it was trained on; None for rules, which take any."""
 
 
 class Classifier(Protocol):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from classifiers.gate import positive_columns
-from classifiers.protocol import Classifier
+from classifiers.protocol import Classifier, ModelId
 from classifiers.rules import RULES, Rule, find_rule
 from downstream.protocol import Segmenter
 from flows.models import open_gate, open_segmenter
@@ -42,6 +42,8 @@ def draft_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
         fitted = fit_cuts(source, recipe)
         gate, segmenter = open_gate(*_gate(fitted)), open_segmenter(*_segment(fitted))
         spec, info = require_bands(spec, source.info, needed_bands(segmenter, gate), fitted.name)
+        for model in (gate.model, segmenter.model):
+            require_dtype(info, model)
         fine = fine_plane(info, fitted, segmenter)
         pixel_areas(info, fine)  # refuses now, not after the work, where no honest area exists
         final = fill_gate(fitted, info, fine, gate)
@@ -143,6 +145,15 @@ def _missing_bands(info: ImageInfo, needed: Sequence[str], who: str) -> str:
         f"{info.uri}: {who} needs band {missing}, but the image's bands are {', '.join(info.bands)}. "
         f"Say which is which by number or name, for instance --bands {example}"
     )
+
+
+def require_dtype(info: ImageInfo, model: ModelId) -> None:
+    """Raise BadInput when pixels are not of the type a model was trained on: the same number is another brightness."""
+    if model.dtype not in (None, info.dtype):
+        raise BadInput(
+            f"{info.uri} holds {info.dtype} values; {model.name} was trained on {model.dtype}. "
+            f"Convert the image to {model.dtype} the way its training data was (see its model card)."
+        )
 
 
 def fine_plane(info: ImageInfo, recipe: Recipe, segmenter: Segmenter) -> Plane:

@@ -111,6 +111,13 @@ def test_an_internal_mask_counts(tiny_raster: MakeRaster) -> None:
     np.testing.assert_array_equal(read(path, nodata=77).valid, mask & (noise("uint8") != 77).all(0))
 
 
+def test_the_mask_of_an_overview_counts_on_its_plane(tiny_raster: MakeRaster) -> None:
+    mask = np.kron(np.random.default_rng(1).random((20, 19)) > 0.5, np.ones((8, 8))) > 0
+    path = tiny_raster(noise("uint8", shape=(160, 152)), mask=mask, overviews=[2, 4], **TILED)
+    np.testing.assert_array_equal(read(path, factor=4).valid, mask[::4, ::4])
+    np.testing.assert_array_equal(read(path, factor=8).valid, mask[::8, ::8])
+
+
 def test_alpha_says_what_is_valid_and_is_no_band(tiny_raster: MakeRaster) -> None:
     image = noise("uint8", bands=4)
     image[3] = np.where(np.random.default_rng(1).random((130, 150)) > 0.5, 255, 0)
@@ -211,6 +218,15 @@ def test_an_overview_is_read_where_there_is_one(tiny_raster: MakeRaster) -> None
     assert np.unique(read(nearest, factor=4).data).tolist() == [0]  # averaged from the nearest finer level
     assert np.unique(read(nearest, factor=1.5).data).tolist() != [0]  # that level would be too coarse
     np.testing.assert_array_equal(read(nearest).data[0], board)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_each_overview_is_read_as_it_is(tiny_raster: MakeRaster, level: int) -> None:
+    factor = 2 ** (level + 1)
+    path = tiny_raster(noise("uint8", shape=(200, 304)), overviews=[2, 4, 8], resampling=Resampling.nearest, **TILED)
+    with rasterio.open(path, overview_level=level) as file:
+        stored = file.read()
+    np.testing.assert_array_equal(read(path, factor=factor).data, stored)
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4, 8])

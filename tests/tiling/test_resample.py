@@ -32,17 +32,23 @@ def test_fractional_cells_are_the_mean_of_a_supersampled_image(
     image: NDArray[np.float64], factor: Fraction, data: st.DataObject
 ) -> None:
     valid = data.draw(hnp.arrays(bool, image.shape[1:]))
-    cells = [-(-side // factor) for side in image.shape[1:]]
-    got, got_valid = area_average(image, valid, edges(cells[0], factor), edges(cells[1], factor))
+    ranges = []  # of cells, first to last: all that touch the image, or some of them
+    for side in image.shape[1:]:
+        first = data.draw(st.integers(0, -(-side // factor) - 1))
+        ranges.append(range(first, data.draw(st.integers(first + 1, -(-side // factor)))))
+    rows, cols = ranges
+    y_edges, x_edges = (edges(cells.stop, factor)[cells.start :] for cells in ranges)
+    got, got_valid = area_average(image, valid, y_edges, x_edges)
     q, p = factor.denominator, factor.numerator
     fine, fine_valid = (a.repeat(q, -2).repeat(q, -1) for a in (image, valid))
-    for row in range(cells[0]):
-        for col in range(cells[1]):
+    for row in rows:
+        for col in cols:
             part = slice(row * p, row * p + p), slice(col * p, col * p + p)
             inside = fine_valid[part]
-            assert got_valid[row, col] == (2 * inside.sum() >= p * p)
+            where = (..., row - rows.start, col - cols.start)
+            assert got_valid[where] == (2 * inside.sum() >= p * p)
             if inside.any():
-                np.testing.assert_allclose(got[:, row, col], fine[:, *part][:, inside].mean(1), atol=1e-9)
+                np.testing.assert_allclose(got[where], fine[:, *part][:, inside].mean(1), atol=1e-9)
 
 
 @given(images, st.data())
