@@ -29,6 +29,14 @@ class ModelId:
     dtype: str | None = None
     """numpy dtype of the pixels it was trained on; None for rules, which take any."""
 
+    def takes(self, size: PixelSize) -> bool:
+        """Whether pixels of this size look as they did in training; a tile's side is rounded, so give it a percent."""
+        if self.pixel_size is None:
+            return True
+        low, high = self.pixel_size_range
+        ratios = (size.y / self.pixel_size.y, size.x / self.pixel_size.x)
+        return size.unit == self.pixel_size.unit and min(ratios) >= low * 0.99 and max(ratios) <= high * 1.01
+
 
 class Classifier(Protocol):
     """Scores tiles. Cheap."""

@@ -16,7 +16,7 @@ from storage.plan import RunPlan
 from tiling.errors import BadInput
 from tiling.grid import TileGrid
 from tiling.identity import image_identity
-from tiling.info import ImageInfo, Plane, plane_at
+from tiling.info import ImageInfo, PixelSize, Plane, native_plane, plane_at
 from tiling.open import gdal_path, open_source
 from tiling.pixel_area import pixel_areas
 from tiling.source import Pixels, Source, SourceSpec
@@ -44,7 +44,7 @@ def draft_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
         spec, info = require_bands(spec, source.info, needed_bands(segmenter, gate), fitted.name)
         for model in (gate.model, segmenter.model):
             require_dtype(info, model)
-        fine = fine_plane(info, fitted, segmenter)
+        fine = fine_plane(info, fitted, segmenter.model)
         pixel_areas(info, fine)  # refuses now, not after the work, where no honest area exists
         final = fill_gate(fitted, info, fine, gate)
     finally:
@@ -156,25 +156,32 @@ def require_dtype(info: ImageInfo, model: ModelId) -> None:
         )
 
 
-def fine_plane(info: ImageInfo, recipe: Recipe, segmenter: Segmenter) -> Plane:
-    """The segmenter's plane: the recipe's pixel size, else the model's, else the image's own."""
-    unit, native = info.pixel_size.unit, info.pixel_size.mean
-    wanted = recipe.tile.pixel_size or native
-    trained = segmenter.model.pixel_size
-    if trained is not None:
-        low, high = (share * trained.mean for share in segmenter.model.pixel_size_range)
-        wanted = wanted if low <= wanted <= high and trained.unit == unit else trained.mean
-        if native > high or trained.unit != unit:
-            raise BadInput(
-                f"{info.uri} has pixels of {native:.4g} {unit}; {segmenter.model.name} is valid for {low:.4g} to "
-                f"{high:.4g} {trained.unit}. Bring an image of that pixel size, or a model made for this one."
-            )
-    if wanted < native * 0.999:
+def fine_plane(info: ImageInfo, recipe: Recipe, model: ModelId) -> Plane:
+    """The segmenter's plane: the recipe's pixel size, else the image's own, else the nearest the model takes."""
+    native, wanted = info.pixel_size, recipe.tile.pixel_size
+    if wanted is not None and wanted < min(native.y, native.x) * 0.999:
         raise BadInput(
-            f"{info.uri} has pixels of {native:.4g} {unit}; {wanted:.4g} {unit} were asked for, finer than the file "
+            f"{info.uri} has pixels of {native.text}; {wanted:.4g} {native.unit} were asked for, finer than the file "
             "holds. Ask for a coarser pixel size, or bring a finer image."
         )
-    return plane_at(info, wanted / native if wanted > native * 1.001 else 1.0)
+    if wanted is None and model.takes(native):
+        return native_plane(info)
+    target = PixelSize(y=wanted, x=wanted, unit=native.unit) if wanted else model.pixel_size or native
+    plane = plane_at(info, max(1.0, target.y / native.y), max(1.0, target.x / native.x))
+    require_pixel_size(info, native.times(plane.scale), model)
+    return plane
+
+
+def require_pixel_size(info: ImageInfo, size: PixelSize, model: ModelId) -> None:
+    """Raise BadInput when a model would see pixels of a size it was not made for. size: of its plane."""
+    if model.takes(size):
+        return
+    assert model.pixel_size is not None  # rules take any
+    low, high = model.pixel_size_range
+    raise BadInput(
+        f"{info.uri}: {model.name} would see pixels of {size.text}; it is valid for {low:g} to {high:g} times "
+        f"{model.pixel_size.text}. Bring an image of that pixel size, or choose a model made for this one."
+    )
 
 
 def fill_gate(recipe: Recipe, info: ImageInfo, fine: Plane, gate: Classifier) -> Recipe:
@@ -185,21 +192,15 @@ def fill_gate(recipe: Recipe, info: ImageInfo, fine: Plane, gate: Classifier) ->
         threshold = gate.model.threshold
     if threshold is None:
         raise BadInput(f"recipe {recipe.name}: gate.threshold is missing, and {recipe.gate.model} brings none")
-    downsample = recipe.gate.downsample or _own_downsample(info, fine, gate)
+    fine_size = info.pixel_size.times(fine.scale)
+    downsample = recipe.gate.downsample or own_downsample(fine_size, gate.model)
+    require_pixel_size(info, fine_size.times((downsample, downsample)), gate.model)
     return _with(recipe, gate={"threshold": threshold, "downsample": downsample})
 
 
-def _own_downsample(info: ImageInfo, fine: Plane, gate: Classifier) -> float:
-    trained = gate.model.pixel_size
-    if trained is None:
-        return RULE_DOWNSAMPLE
-    fine_size = info.pixel_size.mean * (fine.scale[0] * fine.scale[1]) ** 0.5
-    if trained.mean * gate.model.pixel_size_range[1] < fine_size or trained.unit != info.pixel_size.unit:
-        raise BadInput(
-            f"{info.uri}: gate {gate.model.name} wants pixels of {trained.mean:.4g} {trained.unit}, finer than the "
-            f"{fine_size:.4g} {info.pixel_size.unit} of the segmenter's plane. Choose a gate for this pixel size."
-        )
-    return float(max(1.0, trained.mean / fine_size))
+def own_downsample(fine: PixelSize, gate: ModelId) -> float:
+    """How much coarser than the fine plane a gate wants to look."""
+    return RULE_DOWNSAMPLE if gate.pixel_size is None else max(1.0, gate.pixel_size.mean / fine.mean)
 
 
 def _gate(recipe: Recipe) -> tuple[str, float | None]:

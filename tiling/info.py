@@ -27,6 +27,15 @@ class PixelSize:
             raise ValueError(f"a pixel size must be positive and finite, not {self.y} x {self.x} {self.unit}")
 
     @property
+    def text(self) -> str:
+        """For messages, such as "0.5 x 0.5 um"."""
+        return f"{self.y:.4g} x {self.x:.4g} {self.unit}"
+
+    def times(self, factors: tuple[float, float]) -> PixelSize:
+        """The size of a pixel `factors` (y, x) times larger."""
+        return PixelSize(y=self.y * factors[0], x=self.x * factors[1], unit=self.unit)
+
+    @property
     def mean(self) -> float:
         """Side of the square pixel of the same area, in `unit`."""
         return math.sqrt(self.y * self.x)
@@ -81,7 +90,11 @@ def native_plane(info: ImageInfo) -> Plane:
     return Plane(shape_px=info.shape_px, scale=(1.0, 1.0))
 
 
-def plane_at(info: ImageInfo, factor: float) -> Plane:
-    """The plane `factor` times coarser than the image whose pixels cover it exactly, without a cut last pixel."""
-    height, width = (max(1, round(side / factor)) for side in info.shape_px)
+def plane_at(info: ImageInfo, factor: float, factor_x: float | None = None) -> Plane:
+    """The plane about `factor` times coarser whose pixels cover the image exactly, without a cut last one.
+
+    factor: along y, and along x too unless `factor_x` says otherwise.
+    """
+    factors = (factor, factor if factor_x is None else factor_x)
+    height, width = (max(1, round(side / by)) for side, by in zip(info.shape_px, factors, strict=True))
     return Plane(shape_px=(height, width), scale=(info.shape_px[0] / height, info.shape_px[1] / width))
