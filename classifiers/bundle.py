@@ -22,8 +22,6 @@ __all__ = [
     "Task",
     "load_bundle",
     "read_weights",
-    "require_dtype",
-    "require_image",
     "require_pixel_size",
     "write_bundle",
 ]
@@ -87,26 +85,6 @@ def require_pixel_size(bundle: Bundle, plane: PixelSize) -> None:
             f"{bundle.name} works on pixels of {trained.y:g} x {trained.x:g} {trained.unit}, {low:g} to {high:g} times "
             f"that at most; these are {plane.y:.4g} x {plane.x:.4g} {plane.unit}. Objects would look smaller or larger "
             "than it has ever seen: ask for a plane of its pixel size, or use a model trained for this one."
-        )
-
-
-def require_image(bundle: Bundle, bands: tuple[str, ...], dtype: str) -> None:
-    """Raise BadInput when an image's bands or value type are not the model's. dtype: numpy's name."""
-    missing = [band for band in bundle.bands if band not in bands]
-    if missing:
-        raise BadInput(
-            f"{bundle.name} needs the bands {', '.join(bundle.bands)}; the image has {', '.join(bands)} and lacks "
-            f"{', '.join(missing)}. Name the image's bands in this recipe."
-        )
-    require_dtype(bundle, dtype)
-
-
-def require_dtype(bundle: Bundle, dtype: str) -> None:
-    """Raise BadInput when pixels are not of the type the normalisation was measured on. dtype: numpy's name."""
-    if dtype != bundle.dtype:
-        raise BadInput(
-            f"{bundle.name} was trained on {bundle.dtype} values, these are {dtype}: the same number means another "
-            f"brightness. Convert the image to {bundle.dtype} as its training data was (see {bundle.path / CARD})."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from classifiers.bundle import Bundle, Calibration
@@ -35,19 +36,19 @@ seasons, plantations, mangroves, cloud, haze or shadow, or images brightened for
 
 Seeded; about ten minutes on two cores. Another torch version or processor gives slightly different weights.
 
-sha256 of model.safetensors: `{{sha256}}`
-"""
+sha256 of model.safetensors: `{{sha256}}`"""
 
 
 def gate_card(bundle: Bundle, held_out: Sequence[str], scenes: int) -> str:
     """README.md of the gate."""
     assert bundle.calibration is not None
     m, size = bundle.metrics, bundle.pixel_size.y
-    return f"""# {bundle.name}
+    return _wrap(f"""# {bundle.name}
 
 Says how likely a tile holds forest, at least 1 % of it, from pixels of {size:g} m: the gate before a forest
-segmenter. {bundle.input_px} x {bundle.input_px} px in training (2.56 km), any size of 32 px or more in use; a
-`{bundle.architecture}` of timm with max pooling (a ResNet of 0.37 million weights), trained from random weights.
+segmenter. Trained and measured on tiles of {bundle.input_px} px (2.56 km); the network takes any other side, but what
+its scores are worth there was not measured. It is timm's `{bundle.architecture}`, a ResNet of 0.37 million weights, with
+max pooling, trained from random weights.
 
 ## Measured on held-out scenes
 
@@ -58,7 +59,7 @@ At the recommended threshold {bundle.threshold:g} it lets {round(m["recall"] * m
 
 Read this with care:
 
-- The threshold was set on these same tiles. {_promise(bundle.calibration)}
+- The threshold is one half, or less where these same tiles need it. {_promise(bundle.calibration)}
 - Nearly every tile of this data holds forest, so **the gate saves little here**: {m["negatives"]:g} of
   {m["tiles"]:g} held-out tiles could be skipped at best, all of them in one scene. It pays where forest is rare.
 - No training tile of this size is without forest. The gate learned "no forest" from mosaics of small bare blocks of
@@ -66,13 +67,13 @@ Read this with care:
 
 `tilegate:calibration` in bundle.json holds every held-out tile's score, label and share of forest.
 
-{_common(bundle, held_out, scenes)}"""
+{_common(bundle, held_out, scenes)}""")
 
 
 def segmenter_card(bundle: Bundle, counts: Mapping[str, Sequence[int]], scenes: int) -> str:
     """README.md of the segmenter. counts: per held-out scene, pixels (both forest, only mapped, only true, neither)."""
     m = bundle.metrics
-    return f"""# {bundle.name}
+    return _wrap(f"""# {bundle.name}
 
 Maps forest, pixel by pixel, at {bundle.pixel_size.y:g} m: a U-Net of segmentation-models-pytorch on
 `{bundle.hyperparameters["encoder_name"]}`, 0.58 million weights, trained from random weights on crops of
@@ -93,7 +94,23 @@ The error of one scene is larger than that of the sum:
 Where forest ends and regrowth or riverside woodland begins is partly a decision of the masks' authors, which the model
 can not know. An area from this model is a mapped area, not a survey.
 
-{_common(bundle, list(counts), scenes)}"""
+{_common(bundle, list(counts), scenes)}""")
+
+
+def _wrap(card: str) -> str:
+    """Paragraphs and list items refilled to lines of 100: the figures in them are longer or shorter than their names."""
+    blocks = []
+    for block in card.split("\n\n"):
+        if block.startswith("- "):
+            items = block[2:].split("\n- ")
+            blocks.append("\n".join(_fill(f"- {item}", indent="  ") for item in items))
+        else:
+            blocks.append(block if block.startswith(("#", "|", " ")) else _fill(block))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _fill(text: str, indent: str = "") -> str:
+    return textwrap.fill(" ".join(text.split()), 100, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _common(bundle: Bundle, held_out: Sequence[str], scenes: int) -> str:

@@ -8,13 +8,16 @@ from typing import Literal, Protocol
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import CRS
+from pyproj import CRS, Proj
 
 from tiling.errors import BadInput
 from tiling.info import ImageInfo, PixelSize, Plane
 from tiling.window import Window
 
 Method = Literal["ellipsoidal", "planar", "slide-mpp"]
+
+MAX_DISTORTION = 0.05
+"""Error of a planar area, as a share, that is not published."""
 
 
 class PixelAreas(Protocol):
@@ -77,6 +80,7 @@ def pixel_areas(info: ImageInfo, plane: Plane) -> PixelAreas:
     if crs.is_geographic:
         return EllipsoidAreas(transform, crs)
     metres = require_planar_metres(crs, info.uri)
+    require_true_scale(crs, info.transform, info.shape_px, info.uri)
     return ConstantAreas(abs(transform.determinant) * metres**2, "m2", "planar")
 
 
@@ -106,6 +110,27 @@ def require_planar_metres(crs: CRS, uri: str) -> float:
     if not crs.is_projected:
         raise BadInput(f"{uri}: {crs.name} is neither projected nor geographic; give --pixel-size in metres")
     return float(crs.axis_info[0].unit_conversion_factor)
+
+
+def require_true_scale(crs: CRS, transform: Affine, shape_px: tuple[int, int], uri: str) -> None:
+    """Raise BadInput where a projection's areas are wrong by more than MAX_DISTORTION at a corner or the centre.
+
+    Plate carree in metres, a UTM zone far from home: PROJ knows the areal scale of every projection at any place.
+    """
+    height, width = shape_px
+    places = [(0, 0), (width, 0), (0, height), (width, height), (width / 2, height / 2)]
+    projection = Proj(_horizontal(crs))
+    longitude, latitude = projection(*np.transpose([transform @ place for place in places]), inverse=True)
+    inside = np.isfinite(longitude) & np.isfinite(latitude)
+    if not inside.any():
+        return
+    scale = np.asarray(projection.get_factors(longitude[inside], latitude[inside]).areal_scale)
+    worst = float(scale[np.abs(scale - 1).argmax()])
+    if abs(worst - 1) > MAX_DISTORTION:
+        raise BadInput(
+            f"{uri}: areas in {crs.name} are {worst:.2f} times the true ones at a corner of this image. Reproject "
+            "first, for instance to its UTM zone or to EPSG:6933: gdalwarp -t_srs EPSG:6933 -r near IN OUT"
+        )
 
 
 def _horizontal(crs: CRS) -> CRS:

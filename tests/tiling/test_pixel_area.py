@@ -141,10 +141,32 @@ def test_mercator_metres_are_refused_with_advice(info_of: Callable[..., ImageInf
         info_of(Affine(10, 0, 0, 0, -10, 6e6), crs)
 
 
-@pytest.mark.parametrize("crs", ["EPSG:32633", "EPSG:32633+5773", "EPSG:2056", "EPSG:3035"])
-def test_other_projections_are_not(info_of: Callable[..., ImageInfo], crs: str) -> None:
+@pytest.mark.parametrize(
+    ("crs", "x", "y"),
+    [("EPSG:32633", 5e5, 6e6), ("EPSG:32633+5773", 5e5, 6e6), ("EPSG:2056", 2.6e6, 1.2e6), ("EPSG:3035", 4e6, 3e6)],
+)
+def test_other_projections_are_not(info_of: Callable[..., ImageInfo], crs: str, x: float, y: float) -> None:
     """UTM is a transverse Mercator, the Swiss grid an oblique one: both keep areas to a thousandth where they apply."""
-    assert pixel(areas_of(info_of(Affine(10, 0, 0, 0, -10, 6e6), crs))) == pytest.approx(100, rel=1e-12)
+    assert pixel(areas_of(info_of(Affine(10, 0, x, 0, -10, y), crs))) == pytest.approx(100, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("crs", "x", "y", "times"),
+    [
+        ("EPSG:4087", 1e6, 6.6e6, "1.9"),  # plate carree: 1 / cos(59.3 degrees) = 1.96
+        ("EPSG:32633", 500_000 + 15 * 111_320, 0, "1.07"),  # 15 degrees off the meridian: +7.15 %
+    ],
+)
+def test_planar_areas_that_are_far_off_are_refused(
+    info_of: Callable[..., ImageInfo], crs: str, x: float, y: float, times: str
+) -> None:
+    with pytest.raises(BadInput, match=rf"are {times}\d* times the true ones.*gdalwarp"):
+        areas_of(info_of(Affine(10, 0, x, 0, -10, y), crs))
+
+
+def test_an_error_of_the_projection_below_five_percent_is_published(info_of: Callable[..., ImageInfo]) -> None:
+    """6 degrees off the meridian a UTM pixel is 1 % too large: stated as planar, not refused."""
+    assert areas_of(info_of(Affine(10, 0, 500_000 + 6 * 111_320, 0, -10, 0), "EPSG:32633")).method == "planar"
 
 
 def test_a_local_grid_without_a_projection_needs_a_pixel_size(info_of: Callable[..., ImageInfo]) -> None:
