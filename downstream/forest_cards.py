@@ -34,7 +34,7 @@ seasons, plantations, mangroves, cloud, haze or shadow, or images brightened for
 
     python -m downstream.train_forest DATA_DIR
 
-Seeded; about ten minutes on two cores. Another torch version or processor gives slightly different weights.
+Seeded; ten to fifteen minutes on two cores. Another torch version or processor gives slightly different weights.
 
 sha256 of model.safetensors: `{{sha256}}`"""
 

@@ -2,7 +2,7 @@
 
 DATA_DIR holds images/NAME.tiff (RGB, uint8, 10 m) and masks/NAME.png (1 = forest, 2 = not) of the Amazon scenes. The
 gate looks at 40 m, the segmenter at 10 m; both learn from the same scenes and are measured on the same others.
-Seeded, without download or GPU; about ten minutes on two cores.
+Seeded, without download or GPU; ten to fifteen minutes on two cores.
 """
 
 from __future__ import annotations

@@ -120,7 +120,8 @@ def require_true_scale(crs: CRS, transform: Affine, shape_px: tuple[int, int], u
     height, width = shape_px
     places = [(0, 0), (width, 0), (0, height), (width, height), (width / 2, height / 2)]
     projection = Proj(_horizontal(crs))
-    longitude, latitude = projection(*np.transpose([transform @ place for place in places]), inverse=True)
+    x, y = np.transpose([transform @ place for place in places])
+    longitude, latitude = projection(x, y, inverse=True)
     inside = np.isfinite(longitude) & np.isfinite(latitude)
     if not inside.any():
         return

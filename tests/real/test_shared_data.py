@@ -9,7 +9,9 @@ import numpy as np
 import openslide
 import pytest
 import rasterio
+import zarr
 from numpy.typing import NDArray
+from PIL import Image
 
 from flows.engine import LocalEngine
 from flows.pipeline import execute
@@ -88,3 +90,16 @@ def test_tissue(tmp_path, name, mpp):
     tissue = np.divide(high - low, high, out=np.zeros_like(high), where=high > 0) > summary["segmenter"]["cut"]
     assert summary["area"]["classes"][0]["pixels"] == tissue.sum()
     assert summary["area"]["classes"][0]["mapped"] == pytest.approx(tissue.sum() * mpp * mpp, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "f1", "area_error"), [("Amazon_819.tiff_11", 0.98, 0.04), ("Amazon_1154.tiff_40", 0.97, 0.05)]
+)
+def test_forest_on_scenes_it_was_not_trained_on(tmp_path, name, f1, area_error):
+    summary = run(tmp_path, "forest", DATA / "amazon_forest/images" / f"{name}.tiff")
+    forest = np.asarray(Image.open(DATA / "amazon_forest/masks" / f"{name}.png")) == 1
+    mapped = zarr.open_array(tmp_path / "run/run.zarr/mask/0", mode="r")[...] == 1
+    assert 2 * (mapped & forest).sum() / (mapped.sum() + forest.sum()) > f1
+    assert abs(mapped.sum() / forest.sum() - 1) < area_error
+    assert summary["area"]["classes"][0]["pixels"] == mapped.sum()
+    assert summary["gate"]["model"] == "forest-gate"
