@@ -112,7 +112,7 @@ class Bundle:
 
 
 def to_json(bundle: Bundle) -> dict[str, object]:
-    """bundle.json as plain values."""
+    """bundle.json as plain values; what is read back and written again is the same to the byte."""
     task, size, side = MLM_TASKS[bundle.task], bundle.pixel_size, bundle.input_px
     return {
         "tilegate:schema": SCHEMA,
@@ -126,12 +126,12 @@ def to_json(bundle: Bundle) -> dict[str, object]:
         "mlm:input": [_input_json(bundle, side)],
         "mlm:output": [_output_json(bundle, task, side)],
         "tilegate:dtype": bundle.dtype,
-        "tilegate:pixel_size": {"y": size.y, "x": size.x, "unit": size.unit},
-        "tilegate:pixel_size_range": list(bundle.pixel_size_range),
+        "tilegate:pixel_size": {"y": float(size.y), "x": float(size.x), "unit": size.unit},
+        "tilegate:pixel_size_range": [float(factor) for factor in bundle.pixel_size_range],
         "tilegate:sha256": bundle.sha256,
         "tilegate:licence": bundle.licence,
         "tilegate:training_data": bundle.training_data,
-        "tilegate:metrics": dict(bundle.metrics),
+        "tilegate:metrics": {key: float(value) for key, value in bundle.metrics.items()},
         "tilegate:threshold": bundle.threshold,
         "tilegate:calibration": _calibration_json(bundle.calibration),
     }

@@ -34,7 +34,8 @@ def use_threads(count: int | None = None) -> None:
     Dask workers start with OMP_NUM_THREADS=1, which torch obeys: without this a model on such a worker would leave
     all cores but one idle. Where several models run at once, give each its share.
     """
-    torch.set_num_threads(max(1, count or len(os.sched_getaffinity(0))))
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    torch.set_num_threads(max(1, count or mine or 1))
 
 
 def pick_device(name: str | None = None) -> torch.device:

@@ -104,6 +104,11 @@ def test_what_is_written_is_read_back(tmp_path: Path, changes: dict[str, Any]) -
     assert load_bundle("x", tmp_path) == load_bundle(tmp_path / "x", Path("elsewhere"))
 
 
+def test_writing_again_changes_no_byte(tmp_path: Path) -> None:
+    first = write_bundle(draft(metrics={"tiles": 3}), tmp_path / "x", WEIGHTS, "card")
+    assert write_bundle(first, tmp_path / "y", WEIGHTS, "card").contract_sha256 == first.contract_sha256
+
+
 def test_json_speaks_mlm(folder: Path) -> None:
     values = json.loads((folder / "bundle.json").read_text())
     assert values["mlm:tasks"] == ["scene-classification"]
