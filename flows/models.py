@@ -40,6 +40,11 @@ def open_segmenter(model: str, cut: float | None) -> Segmenter:
     return TorchSegmenter(load_bundle(model, bundle_folder("downstream")))
 
 
+def settled(model: str) -> str:
+    """The folder of a bundle as an absolute path, so that a worker finds it from anywhere; names as they are."""
+    return str(Path(model).expanduser().absolute()) if model.startswith((".", "~")) else model
+
+
 def bundle_folder(room: str) -> Path:
     """Where the bundles that come with tilegate lie."""
     return Path(str(files(room))) / "bundles"

@@ -10,7 +10,7 @@ from classifiers.gate import positive_columns
 from classifiers.protocol import Classifier, ModelId
 from classifiers.rules import RULES, Rule, find_rule
 from downstream.protocol import Segmenter
-from flows.models import open_gate, open_segmenter
+from flows.models import open_gate, open_segmenter, settled
 from flows.recipe import Recipe
 from storage.plan import RunPlan
 from tiling.errors import BadInput
@@ -66,6 +66,7 @@ def draft_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
 
 def fit_cuts(source: Source, recipe: Recipe) -> Recipe:
     """The recipe with the cut of every rule filled in; those that need it (tissue) by Otsu on a coarse plane."""
+    recipe = _with(recipe, gate={"model": settled(recipe.gate.model)}, segment={"model": settled(recipe.segment.model)})
     if recipe.gate.model == recipe.segment.model and recipe.gate.cut is None:
         recipe = _with(recipe, gate={"cut": recipe.segment.cut})
     coarse = CoarseOnce(source)
