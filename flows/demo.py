@@ -11,7 +11,7 @@ from typing import Any
 from flows.commands import EngineName, run_image
 from flows.console import note
 from flows.demo_images import make_scene, make_slide
-from flows.display import area_text
+from flows.display import area_text, bound_text
 from flows.recipe import Recipe, load_recipe
 from flows.request import ImageRequest
 from tiling.errors import BadInput
@@ -76,8 +76,7 @@ def show(exhibit: Exhibit, runs: Path, engine: EngineName) -> list[str]:
         f"  true area            {area_text(exhibit.true_area, gated)}",
         f"  measured, gated      {area_text(found['mapped'], gated)} ({100 * error:+.3f} %)",
         f"  measured, everything {area_text(full['area']['classes'][0]['mapped'], full)}",
-        f"  missed by the gate   {area_text(found['missed_estimate'], gated)} estimated by the audit, "
-        f"at most {area_text(found['missed_high'], gated)} (95 %)",
+        f"  missed by the gate   {bound_text(found, gated)} by the audit, at 95 %",
         f"  tiles                {tiles['total']:,}: {looked_at:,} segmented ({tiles['audited']:,} of them audit), "
         f"{tiles['negative'] - tiles['audited']:,} skipped, {tiles['empty']:,} empty",
         f"  time                 {spent(gated):.1f} s gated, {spent(full):.1f} s for everything: "

@@ -32,22 +32,22 @@ def class_lines(summary: dict[str, Any]) -> list[str]:
 
 
 def missed_text(row: dict[str, Any], summary: dict[str, Any]) -> str:
-    """Such as " + 0.2 ha missed (at most 3 ha)"; empty when nothing was left out."""
+    """Such as "; missed by the gate: 0.2 ha (at most 3 ha)"; empty when nothing was left out."""
     if row["missed_high"] is None:
         return " (no audit: what the gate left out is unknown)"
     if row["missed_high"] == 0:
         return ""
-    return f" + {bound_text(row, summary)} missed by the gate"
+    return f"; missed by the gate: {bound_text(row, summary)}"
 
 
 def bound_text(row: dict[str, Any], summary: dict[str, Any]) -> str:
-    """Such as "0.2 ha (at most 3 ha)", at 95 %; "nothing" where all was looked at."""
+    """Such as "0.2 ha (at most 3 ha)", at 95 %; "nothing" where all was looked at, "none seen" in an audit."""
     if row["missed_high"] is None:
         return "unknown: no audit"
     if row["missed_high"] == 0:
         return "nothing"
     estimate, high = (area_text(row[key], summary) for key in ("missed_estimate", "missed_high"))
-    return f"{estimate} (at most {high})"
+    return f"{estimate if row['missed_estimate'] else 'none seen'} (at most {high})"
 
 
 def rows(summary: dict[str, Any]) -> list[dict[str, Any]]:

@@ -11,16 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from flows.display import class_lines
-from storage.layout import FINE, GATE, MASK
+from flows.thumbnail import small_mask, small_pixels, thumbnail_shape
 from storage.run import Run
-from tiling.errors import BadData
-from tiling.info import Plane
-from tiling.open import open_source
 from tiling.record import TileRecord
-from tiling.resample import area_average
 from tiling.source import Pixels
 from tiling.state import State
-from tiling.window import Window
 
 PANEL_PX = 640
 MARGIN_PX = 20
@@ -49,8 +44,11 @@ DISPLAY = (
 
 def draw_overview(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any]) -> Image.Image:
     """Three panels of the same place, RGB."""
-    thumbnail = shrink_pixels(run)
-    panels = [thumbnail, gate_map(run, tiles), overlay(thumbnail, shrink_mask(run))]
+    shape = thumbnail_shape(run, PANEL_PX)
+    segmented = {run.plan.grid.batch_of(tile.row, tile.col) for tile in tiles if tile.pixels}
+    image = natural(run, small_pixels(run, shape))
+    found = overlay(image, small_mask(run, sorted(segmented), shape))
+    panels = [image, gate_map(run, tiles, shape), found]
     pictures = [_fit(Image.fromarray(panel)) for panel in panels]
     width, height = pictures[0].size
     page = Image.new("RGB", (3 * width + 4 * MARGIN_PX, height + HEAD_PX + FOOT_PX + MARGIN_PX), PAPER)
@@ -66,46 +64,22 @@ def draw_overview(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any]
     return page
 
 
-def shrink_pixels(run: Run) -> NDArray[np.uint8]:
+def natural(run: Run, small: Pixels) -> NDArray[np.uint8]:
     """(h, w, 3): the image as a picture, stretched to its 2nd and 98th percentile; grey where there is no data."""
-    shape = _thumbnail_shape(run)
-    bands = _display_bands(run.plan.image.bands)
-    shrunk, seen = _small_pixels(run, shape)
-    chosen = shrunk[bands].astype(np.float64)
+    chosen = small.data[_display_bands(run.plan.image.bands)].astype(np.float64)
     if run.plan.image.kind == "raster":
-        chosen = np.stack([_stretch(band, seen) for band in chosen])
-    picture = np.where(seen, np.clip(chosen, 0, 255), np.array(NODATA)[:, None, None])
+        chosen = np.stack([_stretch(band, small.valid) for band in chosen])
+    picture = np.where(small.valid, np.clip(chosen, 0, 255), np.array(NODATA)[:, None, None])
     return np.asarray(picture.transpose(1, 2, 0).astype(np.uint8))
 
 
-def _small_pixels(run: Run, shape: tuple[int, int]) -> Pixels:
-    """From the stored gate plane where that is fine enough, else from the image; no data where neither can tell."""
-    if run.plan.recipe["store"]["pixels"] and max(run.plan.gate_grid.shape_px) >= max(shape):
-        stored = shrink(run, FINE if run.plan.one_plane else GATE, run.plan.gate_tile_px / run.plan.grid.tile_px)
-        return Pixels(stored, (stored != 0).any(0))
-    source = open_source(run.plan.source)
-    try:
-        full = run.plan.image.shape_px
-        plane = Plane(shape_px=shape, scale=(full[0] / shape[0], full[1] / shape[1]))
-        return source.read(Window(y=0, x=0, height=shape[0], width=shape[1]), plane)
-    except BadData:  # the tiles it hits are counted as unreadable; a picture without them is better than none
-        return Pixels(np.zeros((len(run.plan.image.bands), *shape)), np.zeros(shape, bool))
-    finally:
-        source.close()
-
-
-def shrink_mask(run: Run) -> NDArray[np.float64]:
-    """(class, h, w): share of each class under every pixel of the thumbnail."""
-    return np.stack([shrink(run, MASK, 1.0, label)[0] for label in range(1, len(run.plan.classes) + 1)])
-
-
-def gate_map(run: Run, tiles: Sequence[TileRecord]) -> NDArray[np.uint8]:
-    """(h, w, 3): each tile in the colour of its fate, in the thumbnail's proportions."""
+def gate_map(run: Run, tiles: Sequence[TileRecord], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """(h, w, 3): each tile in the colour of its fate."""
     rows, cols = run.plan.grid.shape_tiles
     board = np.zeros((rows, cols, 3), np.uint8)
     for tile in tiles:
         board[tile.row, tile.col] = COLOURS[tile.state]
-    height, width = _thumbnail_shape(run)
+    height, width = shape
     side = run.plan.grid.tile_px
     y = (np.arange(height) + 0.5) * run.plan.grid.shape_px[0] / height // side
     x = (np.arange(width) + 0.5) * run.plan.grid.shape_px[1] / width // side
@@ -120,33 +94,6 @@ def overlay(picture: NDArray[np.uint8], share: NDArray[np.float64]) -> NDArray[n
         alpha = np.sqrt(np.clip(part, 0, 1))[..., None]  # a few pixels under a thumbnail pixel still show
         mixed = mixed * (1 - alpha) + CLASS_COLOURS[1 + (label - 1) % (len(CLASS_COLOURS) - 1)] * alpha
     return np.asarray(np.clip(mixed, 0, 255), np.uint8)
-
-
-def shrink(run: Run, name: str, ratio: float, label: int | None = None) -> NDArray[np.float64]:
-    """(band, h, w): an array of the run averaged to the thumbnail, a strip in memory at a time.
-
-    ratio: pixels of the array per pixel of the fine plane; label: average the share of that label instead.
-    """
-    array = run.array(name)
-    height, width = _thumbnail_shape(run)
-    step_y, step_x = (side * ratio / small for side, small in zip(run.plan.grid.shape_px, (height, width), strict=True))
-    at_once = max(1, int(1024 / step_y))
-    strips = []
-    for top in range(0, height, at_once):
-        y_edges = np.arange(top, min(top + at_once, height) + 1, dtype=np.float64) * np.float64(step_y)
-        first = int(y_edges[0])
-        block = np.asarray(array[..., first : int(np.ceil(y_edges[-1])), :])
-        block = block.reshape(-1, *block.shape[-2:]) if label is None else (block == label)[None]
-        valid = np.ones(block.shape[1:], bool)
-        x_edges = np.arange(width + 1, dtype=np.float64) * np.float64(step_x)
-        strips.append(area_average(block.astype(np.float32), valid, y_edges - first, x_edges)[0])
-    return np.concatenate(strips, axis=1).astype(np.float64)
-
-
-def _thumbnail_shape(run: Run) -> tuple[int, int]:
-    height, width = run.plan.grid.shape_px
-    scale = max(1.0, max(height, width) / PANEL_PX)
-    return max(1, round(height / scale)), max(1, round(width / scale))
 
 
 def _display_bands(bands: Sequence[str]) -> list[int]:

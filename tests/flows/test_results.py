@@ -11,6 +11,8 @@ from PIL import Image
 
 from flows.picture import COLOURS, HEAD_PX, MARGIN_PX
 from flows.recipe import bundled_recipes, load_recipe
+from flows.thumbnail import small_mask
+from storage.run import Run
 from tiling.errors import BadInput
 from tiling.state import State
 
@@ -97,3 +99,14 @@ def test_a_change_of_a_recipe_is_typed():
     assert (recipe.gate.threshold, recipe.tile.size_px, recipe.area.unit) == (0.25, 128, "km2")
     with pytest.raises(BadInput, match=r"tile\.size_px"):
         load_recipe("water", ("tile.size_px=big",))
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_a_thumbnail_of_the_mask_is_its_block_mean(done, factor):
+    _, _, folder = done
+    run = Run.open(folder)
+    mask = run.array("mask/0")[...]
+    shape = (300 // factor, 260 // factor)
+    batches = [(row, col) for row in range(5) for col in range(5)]
+    blocks = mask.reshape(shape[0], factor, shape[1], factor).mean((1, 3))
+    assert np.array_equal(small_mask(run, batches, shape)[0], blocks)
