@@ -70,11 +70,9 @@ def shrink(
         block = (block if label is None else block == label).reshape(bands, *block.shape[-2:])
         y = _places(core.y, core.y_stop, steps[0], grid.shape_px[0], shape[0])
         x = _places(core.x, core.x_stop, steps[1], grid.shape_px[1], shape[1])
-        sums = _sum_alike(_sum_alike(block, x, -1), y, -2)
-        hits = np.outer(np.unique(y, return_counts=True)[1], np.unique(x, return_counts=True)[1])
-        where = np.ix_(np.unique(y), np.unique(x))
-        total[(slice(None), *where)] += sums
-        count[where] += hits
+        part = slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1)
+        total[:, part[0], part[1]] += _sum_alike(_sum_alike(block, x, -1), y, -2)
+        count[part] += np.outer(np.bincount(y - y[0]), np.bincount(x - x[0]))
     return np.divide(total, count, out=np.zeros_like(total), where=count > 0)
 
 
