@@ -6,15 +6,12 @@ Reading one takes no inference runtime: this file checks and hashes, the model f
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
-from classifiers.bundle_parse import from_json
-from classifiers.bundle_schema import Bundle, Calibration, Task, to_json
+from classifiers.bundle_schema import Bundle, Calibration, Task, from_json, to_json
 from tiling.errors import BadInput
-from tiling.info import PixelSize
 
 __all__ = [
     "Bundle",
@@ -22,7 +19,6 @@ __all__ = [
     "Task",
     "load_bundle",
     "read_weights",
-    "require_pixel_size",
     "write_bundle",
 ]
 
@@ -40,8 +36,7 @@ def load_bundle(path_or_name: str | Path, shipped: Path) -> Bundle:
     """
     folder = _find(path_or_name, shipped)
     _require_files(folder)
-    text = (folder / JSON).read_bytes()
-    bundle = from_json(text, folder, hashlib.sha256(text).hexdigest())
+    bundle = from_json((folder / JSON).read_bytes(), folder)
     read_weights(bundle)
     return bundle
 
@@ -53,12 +48,12 @@ def write_bundle(bundle: Bundle, folder: Path, weights: bytes, card: str) -> Bun
     """
     _require_safetensors(weights, folder / WEIGHTS)
     sha256 = hashlib.sha256(weights).hexdigest()
-    text = json.dumps(to_json(replace(bundle, sha256=sha256)), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    written = from_json(text.encode(), folder, hashlib.sha256(text.encode()).hexdigest())
+    text = to_json(from_json(to_json(replace(bundle, sha256=sha256)), folder))  # as it is read: 40 becomes 40.0
+    written = from_json(text, folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS).write_bytes(weights)
     (folder / CARD).write_text(card.replace("{sha256}", sha256), encoding="utf-8")
-    (folder / JSON).write_text(text, encoding="utf-8")
+    (folder / JSON).write_bytes(text)
     return written
 
 
@@ -74,18 +69,6 @@ def read_weights(bundle: Bundle) -> bytes:
         )
     _require_safetensors(weights, path)
     return weights
-
-
-def require_pixel_size(bundle: Bundle, plane: PixelSize) -> None:
-    """Raise BadInput when a plane's pixels are not of the size the model was trained on. plane: its pixel size."""
-    trained, (low, high) = bundle.pixel_size, bundle.pixel_size_range
-    ratios = (plane.y / trained.y, plane.x / trained.x)
-    if plane.unit != trained.unit or min(ratios) < low * (1 - 1e-6) or max(ratios) > high * (1 + 1e-6):
-        raise BadInput(
-            f"{bundle.name} works on pixels of {trained.y:g} x {trained.x:g} {trained.unit}, {low:g} to {high:g} times "
-            f"that at most; these are {plane.y:.4g} x {plane.x:.4g} {plane.unit}. Objects would look smaller or larger "
-            "than it has ever seen: ask for a plane of its pixel size, or use a model trained for this one."
-        )
 
 
 def _find(path_or_name: str | Path, shipped: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What a model bundle says of itself, and how bundle.json writes it (STAC MLM v1.4 names). No I/O.
+"""What a model bundle says of itself, and bundle.json, which says it (STAC MLM v1.4 names). No I/O.
 
 `mlm:` keys are those of https://stac-extensions.github.io/mlm/v1.4.0/schema.json; what MLM has no word for (pixel
 size, threshold, calibration, hash) is under `tilegate:`.
@@ -6,36 +6,61 @@ size, threshold, calibration, hash) is under `tilegate:`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from classifiers.protocol import ModelId
+from tiling.errors import BadInput
 from tiling.info import PixelSize
 
 Task = Literal["classification", "segmentation"]
 Activation = Literal["sigmoid", "softmax"]
 
-SCHEMA = 1
 BACKGROUND = "background"
-MLM_TASKS: Mapping[Task, str] = {
-    "classification": "scene-classification",
-    "segmentation": "semantic-segmentation",
+DIMENSIONS = ("batch", "channel", "height", "width")
+UNET = ("encoder_name", "encoder_depth", "decoder_channels")
+MLM_TASKS: Mapping[Task, str] = {"classification": "scene-classification", "segmentation": "semantic-segmentation"}
+NAME, SHA256 = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", r"^[0-9a-f]{64}$"
+IN_WORDS = {NAME: "must be a plain name of letters, digits, '_', '.' and '-'", SHA256: "must be 64 hexadecimal digits"}
+HINTS = {
+    "tilegate:schema": "; this version of tilegate reads 1. Write the bundle again with write_bundle.",
+    "tilegate:pixel_size": "; without the pixel size it was trained at nobody can tell whether an image fits the model. "
+    'Write it such as {"y": 10, "x": 10, "unit": "m"}, and tilegate:pixel_size_range, such as [0.8, 1.25].',
 }
+
+
+def _different(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) != len(names):
+        raise ValueError("the names must differ")
+    return names
+
+
+# timm and smp would go to the network for "hf-hub:…": a name can be neither a path nor a URL
+Name = Annotated[str, Field(pattern=NAME)]
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1), AfterValidator(_different)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """Held-out tiles as the gate scored them: any target recall can be turned into a threshold from these."""
 
-    tiles: tuple[str, ...]
+    tiles: Names
     """Which tile, such as "Amazon_124.tiff_36 r0000c0001": the scene, then the tile of its grid."""
-    scores: tuple[tuple[float, ...], ...]
+    scores: tuple[tuple[Share, ...], ...]
     """(n, classes) what the shipped weights gave, in [0, 1]."""
-    labels: tuple[tuple[int, ...], ...]
+    labels: tuple[tuple[Annotated[int, Field(ge=0, le=1)], ...], ...]
     """(n, classes) 1 = the tile holds the class, 0 = it does not."""
-    fractions: tuple[tuple[float, ...], ...]
+    fractions: tuple[tuple[Share, ...], ...]
     """(n, classes) share of the tile's valid pixels that are of the class, in [0, 1]."""
 
     def __post_init__(self) -> None:
@@ -111,71 +136,233 @@ class Bundle:
         return len(self.classes) + (self.task == "segmentation" and self.activation == "softmax")
 
 
-def to_json(bundle: Bundle) -> dict[str, object]:
-    """bundle.json as plain values; what is read back and written again is the same to the byte."""
-    task, size, side = MLM_TASKS[bundle.task], bundle.pixel_size, bundle.input_px
-    return {
-        "tilegate:schema": SCHEMA,
-        "mlm:name": bundle.name,
-        "mlm:architecture": bundle.architecture,
-        "mlm:hyperparameters": {k: list(v) if isinstance(v, tuple) else v for k, v in bundle.hyperparameters.items()},
-        "mlm:framework": "PyTorch",
-        "mlm:tasks": [task],
-        "mlm:pretrained": bundle.pretrained_source is not None,
-        "mlm:pretrained_source": bundle.pretrained_source,
-        "mlm:input": [_input_json(bundle, side)],
-        "mlm:output": [_output_json(bundle, task, side)],
-        "tilegate:dtype": bundle.dtype,
-        "tilegate:pixel_size": {"y": float(size.y), "x": float(size.x), "unit": size.unit},
-        "tilegate:pixel_size_range": [float(factor) for factor in bundle.pixel_size_range],
-        "tilegate:sha256": bundle.sha256,
-        "tilegate:licence": bundle.licence,
-        "tilegate:training_data": bundle.training_data,
-        "tilegate:metrics": {key: float(value) for key, value in bundle.metrics.items()},
-        "tilegate:threshold": bundle.threshold,
-        "tilegate:calibration": _calibration_json(bundle.calibration),
+class Strict(BaseModel):
+    """Every key is known, present, of the right JSON type, and finite where it is a number, or all is refused.
+
+    A field mlm_x is the key mlm:x. Keys of type Any may hold anything: they are MLM's and change nothing here.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        alias_generator=lambda name: re.sub("^(mlm|tilegate|classification)_", r"\1:", name),
+    )
+
+
+class Tensor(Strict):
+    """What the network takes."""
+
+    shape: tuple[int, int, int, int]
+    """-1 (any number of tiles), bands, and the side of a tile twice, px."""
+    dim_order: tuple[Literal["batch"], Literal["channel"], Literal["height"], Literal["width"]]
+    data_type: Literal["float32"]
+
+
+class Scaling(Strict):
+    """How one band is normalised, in the units of the pixels."""
+
+    type: Literal["z-score"]
+    mean: float
+    stddev: float = Field(ge=1e-12)
+
+
+class Input(Strict):
+    """The one input."""
+
+    bands: Names
+    input: Tensor
+    value_scaling: tuple[Scaling, ...]
+    """One per band."""
+    name: Any = None
+    description: Any = None
+    resize_type: Any = None
+
+
+class Category(Strict):
+    """One class."""
+
+    value: int
+    name: str
+    description: Any = None
+
+
+class Function(Strict):
+    """What turns the network's output into scores."""
+
+    format: Literal["python"]
+    expression: Literal["torch:sigmoid", "torch:softmax"]
+
+
+class Output(Strict):
+    """The one output."""
+
+    classification_classes: tuple[Category, ...] = Field(min_length=1, max_length=256)
+    """In the order of the network's channels; of a segmenter, the first is background."""
+    post_processing_function: Function
+    name: Any = None
+    description: Any = None
+    tasks: Any = None
+    result: Any = None
+
+
+class Network(Strict):
+    """All a network is built with; nothing in here can name a file or a URL. No default is ever used."""
+
+    encoder_name: Name = ""
+    encoder_depth: int = Field(0, ge=3, le=5)
+    decoder_channels: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = ()
+    global_pool: Literal["avg", "max", "avgmax", "catavgmax"] = "avg"
+    img_size: int = Field(0, ge=1, le=4096)
+
+
+class Document(Strict):
+    """bundle.json, its keys in the order they are written. A key mlm:x or tilegate:x holds what Bundle calls x."""
+
+    tilegate_schema: Literal[1]
+    mlm_name: Name
+    mlm_architecture: Name
+    mlm_hyperparameters: Network
+    mlm_framework: Literal["PyTorch"]
+    mlm_tasks: tuple[Literal["scene-classification", "semantic-segmentation"]]
+    mlm_pretrained: Any = None
+    mlm_pretrained_source: str | None
+    mlm_input: tuple[Input]
+    mlm_output: tuple[Output]
+    tilegate_dtype: Literal["uint8", "uint16", "int16", "uint32", "int32", "float32", "float64"]
+    tilegate_pixel_size: PixelSize
+    tilegate_pixel_size_range: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(ge=1)]]
+    tilegate_sha256: Annotated[str, Field(pattern=SHA256)]
+    tilegate_licence: str
+    tilegate_training_data: str
+    tilegate_metrics: dict[str, float]
+    tilegate_threshold: Share | None
+    tilegate_calibration: Calibration | None
+    mlm_framework_version: Any = None
+    mlm_total_parameters: Any = None
+    mlm_batch_size_suggestion: Any = None
+
+    @property
+    def segments(self) -> bool:
+        """Whether it is a segmenter."""
+        return self.mlm_tasks[0] == MLM_TASKS["segmentation"]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, with background."""
+        return tuple(entry.name for entry in self.mlm_output[0].classification_classes)
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        wrong = "; ".join((*self._contradictions(), *self._unfit_hyperparameters()))
+        if wrong:
+            raise ValueError(wrong)
+        return self
+
+    def _contradictions(self) -> Iterator[str]:
+        """What no key can tell alone."""
+        tiles, evidence, names = self.mlm_input[0], self.tilegate_calibration, self.classes
+        bands, shape, scaled = len(tiles.bands), tiles.input.shape, len(tiles.value_scaling)
+        if shape != (-1, bands, shape[3], shape[3]) or shape[3] < 1:
+            yield f"mlm:input: shape {list(shape)} must be [-1, {bands} bands, side, side]"
+        if scaled != bands:
+            yield f"mlm:input: value_scaling has {scaled} entries for {bands} bands; each band needs its own"
+        values = [entry.value for entry in self.mlm_output[0].classification_classes]
+        if values != list(range(len(names))) or len(set(names)) != len(names):
+            yield "classification:classes must have different names and the values 0, 1, 2, … in this order"
+        if self.segments and (names[0] != BACKGROUND or len(names) < 2):
+            yield f"classification:classes of a segmenter start with {BACKGROUND} (value 0) and name one more"
+        width = len(names) - self.segments
+        if evidence and {len(row) for row in (*evidence.scores, *evidence.labels, *evidence.fractions)} != {width}:
+            yield f"tilegate:calibration needs {width} values per tile, one for each class"
+
+    def _unfit_hyperparameters(self) -> Iterator[str]:
+        network, task = self.mlm_hyperparameters, self.mlm_tasks[0]
+        given, depth, channels = network.model_fields_set, network.encoder_depth, len(network.decoder_channels)
+        if self.segments and given != set(UNET):
+            yield f"mlm:hyperparameters of {task} are {', '.join(UNET)}, not {', '.join(sorted(given)) or 'none'}"
+        elif not self.segments and given & set(UNET):
+            yield f"mlm:hyperparameters of {task} are global_pool and img_size at most, not {', '.join(sorted(given))}"
+        elif channels != depth:
+            yield f"mlm:hyperparameters: decoder_channels has {channels} entries for an encoder_depth of {depth}"
+
+    def bundle(self, folder: Path, contract_sha256: str) -> Bundle:
+        """The same without MLM's nesting."""
+        (tiles,), (scores,) = self.mlm_input, self.mlm_output
+        flat = {key.partition("_")[2]: value for key, value in self} | {
+            "path": folder,
+            "hyperparameters": MappingProxyType(self.mlm_hyperparameters.model_dump(exclude_unset=True)),
+            "task": "segmentation" if self.segments else "classification",
+            "activation": scores.post_processing_function.expression.removeprefix("torch:"),
+            "bands": tiles.bands,
+            "classes": self.classes[1:] if self.segments else self.classes,
+            "input_px": tiles.input.shape[-1],
+            "mean": tuple(band.mean for band in tiles.value_scaling),
+            "std": tuple(band.stddev for band in tiles.value_scaling),
+            "metrics": MappingProxyType(self.tilegate_metrics),
+            "contract_sha256": contract_sha256,
+        }
+        return Bundle(**{field.name: flat[field.name] for field in fields(Bundle)})
+
+
+def from_json(text: bytes, folder: Path) -> Bundle:
+    """The bundle in `folder`. text: its bundle.json. Raises BadInput."""
+    try:
+        return Document.model_validate_json(text).bundle(folder, hashlib.sha256(text).hexdigest())
+    except ValidationError as error:
+        found = error.errors()
+        found = [problem for problem in found if problem["loc"] == ("tilegate:schema",)] or found
+        raise BadInput(f"{folder / 'bundle.json'}: {'; '.join(map(_explain, found))}") from error
+
+
+def _explain(problem: ErrorDetails) -> str:
+    where = ".".join(map(str, problem["loc"]))
+    if problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
+        return f"unknown key {where}: misspelt, or written for another version of tilegate"
+    if problem["type"] == "missing":
+        return f"{where} is missing{HINTS.get(where, '')}"
+    words = IN_WORDS.get(problem.get("ctx", {}).get("pattern", ""), problem["msg"].removeprefix("Value error, "))
+    return f"{where}: {words} (given: {problem['input']!r:.80}){HINTS.get(where, '')}" if where else words
+
+
+def to_json(bundle: Bundle) -> bytes:
+    """Its bundle.json; what is read back and written again is the same to the byte."""
+    flat = {field.name: getattr(bundle, field.name) for field in fields(Bundle)} | {
+        "schema": 1,
+        "hyperparameters": dict(bundle.hyperparameters),
+        "framework": "PyTorch",
+        "tasks": [MLM_TASKS[bundle.task]],
+        "pretrained": bundle.pretrained_source is not None,
+        "input": [_input(bundle)],
+        "output": [_output(bundle)],
+        "metrics": dict(bundle.metrics),
     }
+    keys = {field.alias: name.partition("_")[2] for name, field in Document.model_fields.items()}
+    values = {key: flat[name] for key, name in keys.items() if name in flat}
+    return (json.dumps(values, indent=1, ensure_ascii=False, default=asdict) + "\n").encode()
 
 
-def _input_json(bundle: Bundle, side: int) -> dict[str, object]:
+def _input(bundle: Bundle) -> dict[str, object]:
+    shape = (-1, len(bundle.bands), bundle.input_px, bundle.input_px)
+    moments = zip(bundle.mean, bundle.std, strict=True)
     return {
         "name": "tiles",
-        "bands": list(bundle.bands),
-        "input": {
-            "shape": [-1, len(bundle.bands), side, side],
-            "dim_order": ["batch", "channel", "height", "width"],
-            "data_type": "float32",
-        },
-        "value_scaling": [
-            {"type": "z-score", "mean": m, "stddev": s} for m, s in zip(bundle.mean, bundle.std, strict=True)
-        ],
+        "bands": bundle.bands,
+        "input": {"shape": shape, "dim_order": DIMENSIONS, "data_type": "float32"},
+        "value_scaling": [{"type": "z-score", "mean": mean, "stddev": std} for mean, std in moments],
         "resize_type": None,
     }
 
 
-def _output_json(bundle: Bundle, task: str, side: int) -> dict[str, object]:
+def _output(bundle: Bundle) -> dict[str, object]:
     segments = bundle.task == "segmentation"
-    names = [BACKGROUND, *bundle.classes] if segments else list(bundle.classes)
-    spatial = ["height", "width"] if segments else []
+    names = (BACKGROUND, *bundle.classes) if segments else bundle.classes
+    shape = (-1, bundle.channels, bundle.input_px, bundle.input_px)[: 4 if segments else 2]
     return {
         "name": "scores",
-        "tasks": [task],
-        "result": {
-            "shape": [-1, bundle.channels, *(side for _ in spatial)],
-            "dim_order": ["batch", "channel", *spatial],
-            "data_type": "float32",
-        },
+        "tasks": [MLM_TASKS[bundle.task]],
+        "result": {"shape": shape, "dim_order": DIMENSIONS[: len(shape)], "data_type": "float32"},
         "classification:classes": [{"value": value, "name": name} for value, name in enumerate(names)],
         "post_processing_function": {"format": "python", "expression": f"torch:{bundle.activation}"},
-    }
-
-
-def _calibration_json(calibration: Calibration | None) -> dict[str, object] | None:
-    if calibration is None:
-        return None
-    return {
-        "tiles": list(calibration.tiles),
-        "scores": [list(row) for row in calibration.scores],
-        "labels": [list(row) for row in calibration.labels],
-        "fractions": [list(row) for row in calibration.fractions],
     }

@@ -19,7 +19,7 @@ class ModelId:
     name: str
     """Name of a rule or bundle."""
     sha256: str
-    """Of its weights, or of the rule and its parameters."""
+    """Of bundle.json, which holds the weights' hash; or of the rule and its parameters."""
     pixel_size: PixelSize | None = None
     """Pixel size it was trained at; None for rules, which take any."""
     pixel_size_range: tuple[float, float] = (0.8, 1.25)

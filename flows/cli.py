@@ -139,6 +139,7 @@ def finish(summary: dict[str, Any], out: Path, as_json: bool, holes: list[str] |
 def main() -> None:
     """Entry point: errors meant for people are printed as one message, without a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("rasterio").setLevel(logging.ERROR)  # GDAL repeats a file's oddities at every opening
     try:
         app()
     except BadInput as error:

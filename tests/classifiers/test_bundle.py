@@ -18,7 +18,6 @@ from classifiers.bundle import (
     Calibration,
     load_bundle,
     read_weights,
-    require_pixel_size,
     write_bundle,
 )
 from classifiers.preprocess import normalise
@@ -278,17 +277,6 @@ def test_unknown_names_list_the_known(tmp_path: Path) -> None:
         load_bundle("tinny", tmp_path)
     with pytest.raises(BadInput, match="is a file, a bundle is a folder"):
         load_bundle(tmp_path / "tiny" / "bundle.json", tmp_path)
-
-
-def test_pixel_sizes_out_of_range_are_refused() -> None:
-    bundle = draft()
-    for side in (32, 40, 50):
-        require_pixel_size(bundle, PixelSize(y=side, x=40, unit="m"))
-    for y, x in ((31.9, 40), (40, 50.1)):
-        with pytest.raises(BadInput, match=r"tiny-gate works on pixels of 40 x 40 m, 0\.8 to 1\.25 times"):
-            require_pixel_size(bundle, PixelSize(y=y, x=x, unit="m"))
-    with pytest.raises(BadInput, match="these are 40 x 40 um"):
-        require_pixel_size(bundle, PixelSize(y=40, x=40, unit="um"))
 
 
 def stack(pixels: Any, valid: Any) -> TileStack:
