@@ -278,6 +278,7 @@ class Document(Strict):
             yield f"tilegate:calibration needs {width} values per tile, one for each class"
 
     def _unfit_hyperparameters(self) -> Iterator[str]:
+        """Those of the other task, or channels for another depth."""
         network, task = self.mlm_hyperparameters, self.mlm_tasks[0]
         given, depth, channels = network.model_fields_set, network.encoder_depth, len(network.decoder_channels)
         if self.segments and given != set(UNET):
@@ -317,6 +318,7 @@ def from_json(text: bytes, folder: Path) -> Bundle:
 
 
 def _explain(problem: ErrorDetails) -> str:
+    """One of pydantic's findings: where, what, and what stands there."""
     where = ".".join(map(str, problem["loc"]))
     if problem["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
         return f"unknown key {where}: misspelt, or written for another version of tilegate"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from flows.gate_stage import gate_span
 from flows.segment_stage import segment_span
 from flows.span import BatchKey, SegmentBatch, SpanReport
+
+T = TypeVar("T")
 
 
 class Engine(Protocol):
@@ -34,15 +36,19 @@ class LocalEngine:
 
     def gate(self, run_path: str, spans: Sequence[list[BatchKey]]) -> Iterator[SpanReport]:
         """See Engine."""
-        with ThreadPoolExecutor(self.workers) as pool:
-            for done in as_completed([pool.submit(gate_span, run_path, span) for span in spans]):
-                yield done.result()
+        return self._in_threads(lambda span: gate_span(run_path, span), spans)
 
     def segment(self, run_path: str, spans: Sequence[list[SegmentBatch]]) -> Iterator[SpanReport]:
         """See Engine."""
-        with ThreadPoolExecutor(self.workers) as pool:
-            for done in as_completed([pool.submit(segment_span, run_path, span) for span in spans]):
+        return self._in_threads(lambda span: segment_span(run_path, span), spans)
+
+    def _in_threads(self, do: Callable[[list[T]], SpanReport], spans: Sequence[list[T]]) -> Iterator[SpanReport]:
+        pool = ThreadPoolExecutor(self.workers)
+        try:
+            for done in as_completed([pool.submit(do, span) for span in spans]):
                 yield done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C or an error waits for the spans that run, not for the rest
 
 
 _: type[Engine] = LocalEngine
