@@ -10,17 +10,11 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from classifiers.bundle_schema import Bundle, Calibration, Task, from_json, to_json
+from classifiers.bundle_contract import Bundle, Calibration, Task
+from classifiers.bundle_schema import from_json, to_json
 from tiling.errors import BadInput
 
-__all__ = [
-    "Bundle",
-    "Calibration",
-    "Task",
-    "load_bundle",
-    "read_weights",
-    "write_bundle",
-]
+__all__ = ["Bundle", "Calibration", "Task", "load_bundle", "read_weights", "write_bundle"]
 
 JSON, WEIGHTS, CARD = "bundle.json", "model.safetensors", "README.md"
 
@@ -42,9 +36,10 @@ def load_bundle(path_or_name: str | Path, shipped: Path) -> Bundle:
 
 
 def write_bundle(bundle: Bundle, folder: Path, weights: bytes, card: str) -> Bundle:
-    """Write a bundle; refused as load_bundle would, before anything is written. weights: a safetensors file; card: the text of README.md.
+    """Write a bundle; refused as load_bundle would, before anything is written.
 
-    Its path and both hashes are filled in here, whatever `bundle` says; `{sha256}` in the card becomes the weights'.
+    weights: a safetensors file; card: the text of README.md, in which `{sha256}` becomes the weights'.
+    The bundle's path and both hashes are filled in here, whatever `bundle` says.
     """
     _require_safetensors(weights, folder / WEIGHTS)
     sha256 = hashlib.sha256(weights).hexdigest()

@@ -1,4 +1,4 @@
-"""What a model bundle says of itself, and bundle.json, which says it (STAC MLM v1.4 names). No I/O.
+"""bundle.json, which says what a model promises (STAC MLM v1.4 names). No I/O.
 
 `mlm:` keys are those of https://stac-extensions.github.io/mlm/v1.4.0/schema.json; what MLM has no word for (pixel
 size, threshold, calibration, hash) is under `tilegate:`.
@@ -10,20 +10,17 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from classifiers.protocol import ModelId
+from classifiers.bundle_contract import Bundle, Calibration, Names, Share, Task
 from tiling.errors import BadInput
 from tiling.info import PixelSize
-
-Task = Literal["classification", "segmentation"]
-Activation = Literal["sigmoid", "softmax"]
 
 BACKGROUND = "background"
 DIMENSIONS = ("batch", "channel", "height", "width")
@@ -33,107 +30,12 @@ NAME, SHA256 = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", r"^[0-9a-f]{64}$"
 IN_WORDS = {NAME: "must be a plain name of letters, digits, '_', '.' and '-'", SHA256: "must be 64 hexadecimal digits"}
 HINTS = {
     "tilegate:schema": "; this version of tilegate reads 1. Write the bundle again with write_bundle.",
-    "tilegate:pixel_size": "; without the pixel size it was trained at nobody can tell whether an image fits the model. "
+    "tilegate:pixel_size": "; without the pixel size it was trained at nobody can tell whether an image fits it. "
     'Write it such as {"y": 10, "x": 10, "unit": "m"}, and tilegate:pixel_size_range, such as [0.8, 1.25].',
 }
 
-
-def _different(names: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(names)) != len(names):
-        raise ValueError("the names must differ")
-    return names
-
-
 # timm and smp would go to the network for "hf-hub:…": a name can be neither a path nor a URL
 Name = Annotated[str, Field(pattern=NAME)]
-Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1), AfterValidator(_different)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """Held-out tiles as the gate scored them: any target recall can be turned into a threshold from these."""
-
-    tiles: Names
-    """Which tile, such as "Amazon_124.tiff_36 r0000c0001": the scene, then the tile of its grid."""
-    scores: tuple[tuple[Share, ...], ...]
-    """(n, classes) what the shipped weights gave, in [0, 1]."""
-    labels: tuple[tuple[Annotated[int, Field(ge=0, le=1)], ...], ...]
-    """(n, classes) 1 = the tile holds the class, 0 = it does not."""
-    fractions: tuple[tuple[Share, ...], ...]
-    """(n, classes) share of the tile's valid pixels that are of the class, in [0, 1]."""
-
-    def __post_init__(self) -> None:
-        rows = (len(self.scores), len(self.labels), len(self.fractions))
-        if set(rows) != {len(self.tiles)}:
-            raise ValueError(f"calibration of {len(self.tiles)} tiles has {rows} scores, labels and fractions")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bundle:
-    """A model's weights and the contract they are used under: the only thing prediction needs."""
-
-    name: str
-    """Name of the model, such as forest-gate."""
-    path: Path
-    """Its folder."""
-    architecture: str
-    """timm's name of the network (classification) or smp's (segmentation)."""
-    hyperparameters: Mapping[str, str | int | tuple[int, ...]]
-    """Arguments the architecture is built with, such as encoder_name."""
-    task: Task
-    """What it does: classes per tile, or per pixel."""
-    activation: Activation
-    """sigmoid: each class on its own. softmax: exactly one (a segmenter's first channel is then background)."""
-    bands: tuple[str, ...]
-    """Bands it needs, in order."""
-    classes: tuple[str, ...]
-    """Names of its classes; the background of a segmenter is not among them."""
-    pixel_size: PixelSize
-    """Pixel size of the training tiles."""
-    pixel_size_range: tuple[float, float]
-    """Smallest and largest allowed pixel size, as a multiple of `pixel_size`."""
-    input_px: int
-    """Side of the training tiles, px; networks that need exactly this side refuse any other."""
-    dtype: str
-    """numpy dtype of the training pixels, such as uint8: the values mean the same only in this one."""
-    mean: tuple[float, ...]
-    """Per band, in the units of the pixels."""
-    std: tuple[float, ...]
-    """Per band, in the units of the pixels."""
-    threshold: float | None
-    """Gates: the recommended threshold on a score. None for segmenters."""
-    calibration: Calibration | None
-    """Gates: the evidence for a threshold. None for segmenters."""
-    licence: str
-    """SPDX identifier of the weights' licence."""
-    training_data: str
-    """What it was trained on, with attribution."""
-    pretrained_source: str | None
-    """What the weights started from, None = random."""
-    metrics: Mapping[str, float]
-    """Measured on held-out data."""
-    sha256: str
-    """Of model.safetensors."""
-    contract_sha256: str
-    """Of bundle.json, which holds the weights' hash: covers the weights and everything they are used under."""
-
-    @property
-    def model(self) -> ModelId:
-        """Which model, to the bit: changed weights change it, and so does a changed normalisation."""
-        return ModelId(
-            name=self.name,
-            sha256=self.contract_sha256,
-            pixel_size=self.pixel_size,
-            pixel_size_range=self.pixel_size_range,
-            threshold=self.threshold,
-            dtype=self.dtype,
-        )
-
-    @property
-    def channels(self) -> int:
-        """Channels of the network's output: a softmax segmenter has one more, for background."""
-        return len(self.classes) + (self.task == "segmentation" and self.activation == "softmax")
 
 
 class Strict(BaseModel):

@@ -23,7 +23,7 @@ MODELS = ("classifiers/torch_*.py", "classifiers/train_*.py", "downstream/torch_
 FENCES = {
     "prefect": ("flows/*",),
     "prefect_dask": ("flows/*",),
-    "pydantic": ("flows/*", "classifiers/bundle_schema.py"),
+    "pydantic": ("flows/*", "classifiers/bundle_*.py"),
     "typer": ("flows/*",),
     "rich": ("flows/*",),
     "zarr": ("storage/*",),
