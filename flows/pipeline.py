@@ -19,10 +19,13 @@ from tiling.record import TileRecord
 
 
 def execute(plan: RunPlan, out: Path, engine: Engine, progress: Progress) -> dict[str, Any]:
-    """Do the plan, or what is left of it, and return the summary (see summary.json)."""
+    """Do the plan, or what is left of it, and return the summary (see summary.json); a finished run is only read."""
     started = time.monotonic()
     recipe = Recipe.model_validate(plan.recipe)
     with Run.begin(out, plan) as run:
+        summary = run.summary()
+        if summary is not None and summary["status"] == "complete":
+            return summary  # written last, so all of it is there
         gated = gate_stage(run, engine, progress)
         gate_s = time.monotonic() - started
         segmented = segment_stage(run, select(plan, recipe, gated), engine, progress)
