@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from classifiers.gate import gate_scores, let_through
 from classifiers.rules import RULES
+from downstream.area import count_pixels
 from flows.job import Job, open_job
 from flows.reading import Readings, read_batch
 from flows.span import BatchKey, SpanReport, report_span
@@ -60,11 +61,13 @@ def gate_tiles(job: Job, readings: Readings) -> tuple[TileRecord, ...]:
 
 
 def screen_and_score(job: Job, stack: TileStack) -> list[TileRecord]:
-    """Empty tiles are found without the model; the rest is scored."""
+    """Tiles with too little data and bare glass are found without the model; the rest is scored."""
     share = np.array([crop_to_core(v, t).mean() for v, t in zip(stack.valid, stack.tiles, strict=True)])
-    empty = (1 - share >= job.recipe.screen.max_nodata) | lacks_tissue(job, stack)
-    records = [_unscored(job, stack.tiles[i], float(share[i])) for i in np.flatnonzero(empty)]
-    chosen = np.flatnonzero(~empty).tolist()
+    thin = 1 - share >= job.recipe.screen.max_nodata
+    bare = ~thin & lacks_tissue(job, stack)
+    records = [_thin(job, stack.tiles[i], float(share[i])) for i in np.flatnonzero(thin)]
+    records += [_record(job, stack.tiles[i], State.EMPTY, float(share[i])) for i in np.flatnonzero(bare)]
+    chosen = np.flatnonzero(~(thin | bare)).tolist()
     if chosen:
         records += score_tiles(job, stack.pick(chosen, job.bands_of(job.gate)), share[chosen])
     return records
@@ -81,7 +84,11 @@ def score_tiles(job: Job, stack: TileStack, share: NDArray[np.float64]) -> list[
         log.exception("tile %s of %s failed at the gate", stack.tiles[0].id, job.plan.image.uri)
         reason = f"gate: {type(error).__name__}: {error}"
         return [TileRecord(row=stack.tiles[0].row, col=stack.tiles[0].col, state=State.FAILED, reason=reason)]
-    return [_scored(job, tile, float(s), float(v)) for tile, s, v in zip(stack.tiles, scores, share, strict=True)]
+    passes = [let_through(float(score), job.threshold) for score in scores]
+    return [
+        _record(job, tile, State.POSITIVE if through else State.NEGATIVE, float(part), float(score))
+        for tile, through, part, score in zip(stack.tiles, passes, share, scores, strict=True)
+    ]
 
 
 def require_scores(job: Job, stack: TileStack) -> NDArray[np.float32]:
@@ -115,28 +122,32 @@ def paint(job: Job, batch: Batch, readings: Readings) -> NDArray[np.generic]:
     return canvas
 
 
-def _scored(job: Job, tile: Tile, score: float, share: float) -> TileRecord:
-    passes = let_through(score, job.threshold)
-    return TileRecord(
-        row=tile.row,
-        col=tile.col,
-        state=State.POSITIVE if passes else State.NEGATIVE,
-        score=score,
-        valid_area=_core_area(job, tile) * share,
-    )
+def _thin(job: Job, tile: Tile, share: float) -> TileRecord:
+    """Empty, and what little data there is counts as not observed: nobody looks at it.
 
-
-def _unscored(job: Job, tile: Tile, share: float) -> TileRecord:
-    """Empty; but a tile without any data here passes if the fine plane holds a sliver that coarse pixels lost."""
+    A tile without any data on the gate plane passes if the fine plane holds a sliver that coarse pixels lost.
+    """
     if share == 0 and job.plan.image.may_hide_data:
-        core = job.plan.grid.tile(tile.row, tile.col).core
         try:
-            if job.source.read(core, job.plan.fine).valid.any():
+            if _fine_valid(job, tile).any():
                 return TileRecord(row=tile.row, col=tile.col, state=State.POSITIVE)
         except BadData as error:
             return TileRecord(row=tile.row, col=tile.col, state=State.UNREADABLE, reason=str(error))
-    return TileRecord(row=tile.row, col=tile.col, state=State.EMPTY, valid_area=_core_area(job, tile) * share)
+    return TileRecord(row=tile.row, col=tile.col, state=State.EMPTY)
 
 
-def _core_area(job: Job, tile: Tile) -> float:
-    return window_area(job.areas, job.plan.grid.tile(tile.row, tile.col).core)
+def _record(job: Job, tile: Tile, state: State, share: float, score: float | None = None) -> TileRecord:
+    """share: of the tile that holds data, seen on the gate plane; counted on the fine plane where it is not all."""
+    core = job.plan.grid.tile(tile.row, tile.col).core
+    area = window_area(job.areas, core) * share
+    if share < 1 and state is not State.POSITIVE and job.plan.image.may_hide_data:
+        try:
+            area = count_pixels(_fine_valid(job, tile), job.areas, core).area
+        except BadData as error:
+            return TileRecord(row=tile.row, col=tile.col, state=State.UNREADABLE, reason=str(error))
+    return TileRecord(row=tile.row, col=tile.col, state=state, score=score, valid_area=area)
+
+
+def _fine_valid(job: Job, tile: Tile) -> NDArray[np.bool_]:
+    """(h, w) of the tile's core on the fine plane."""
+    return job.source.read(job.plan.grid.tile(tile.row, tile.col).core, job.plan.fine).valid

@@ -20,7 +20,7 @@ class TileRecord:
     score: float | None = None
     """Highest gate score of the positive classes, in [0, 1]; None when the gate did not score it."""
     valid_area: float = 0.0
-    """Area of valid pixels of its core, m2 or um2: counted when segmented, from the gate plane otherwise."""
+    """Area of valid pixels of its core that some step looked at, m2 or um2."""
     pixels: tuple[int, ...] = ()
     """Pixels per class of the segmenter; empty before it ran."""
     area: tuple[float, ...] = ()

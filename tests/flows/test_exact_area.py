@@ -125,3 +125,28 @@ def test_gated_run_maps_what_its_tiles_hold(make_scene, measure, tmp_path):
     states = ("empty", "negative", "positive", "unreadable", "failed")
     assert sum(counts[state] for state in states) == counts["total"] == len(tiles) == 10 * 9
     assert counts["audited"] == 5 <= counts["negative"]
+
+
+def test_a_gated_run_observes_what_holds_data(make_scene, measure):
+    """Rejected tiles at the edge of the data are counted on fine pixels, not on the gate's."""
+    scene = make_scene(nodata=0)
+    with rasterio.open(scene.path, "r+") as file:
+        pixels = file.read()
+        pixels[:, 171:, :] = 0
+        pixels[:, :, :21] = 0
+        file.write(pixels)
+    summary = measure(scene, "gate.threshold=0.9", "audit.tiles=0", "gate.ring=0")
+    assert summary["tiles"]["negative"] > 0
+    assert summary["area"]["observed"] == pytest.approx((pixels[0] != 0).sum() * 100.0, rel=1e-12)
+
+
+def test_data_in_tiles_screened_out_is_not_observed(make_scene, measure):
+    """With max_nodata = 0.5 a tile that is mostly nodata is not looked at, and its data counts for nothing."""
+    scene = make_scene((64, 64), nodata=0)
+    with rasterio.open(scene.path, "r+") as file:
+        pixels = file.read()
+        pixels[:, :20, :32] = 0  # 20 of 32 rows of the first tile
+        file.write(pixels)
+    summary = measure(scene, *EVERYTHING, "screen.max_nodata=0.5")
+    assert summary["tiles"]["empty"] == 1
+    assert summary["area"]["observed"] == 3 * 32 * 32 * 100.0
