@@ -81,8 +81,9 @@ def score_tiles(job: Job, stack: TileStack, share: NDArray[np.float64]) -> list[
         if len(stack) > 1:
             alone = (stack.pick([i], range(stack.pixels.shape[1])) for i in range(len(stack)))
             return [record for i, one in enumerate(alone) for record in score_tiles(job, one, share[i : i + 1])]
-        log.exception("tile %s of %s failed at the gate", stack.tiles[0].id, job.plan.image.uri)
         reason = f"gate: {type(error).__name__}: {error}"
+        log.warning("tile %s of %s failed at the %s", stack.tiles[0].id, job.plan.image.uri, reason)
+        log.debug("where it failed", exc_info=True)
         return [TileRecord(row=stack.tiles[0].row, col=stack.tiles[0].col, state=State.FAILED, reason=reason)]
     passes = [let_through(float(score), job.threshold) for score in scores]
     return [

@@ -87,10 +87,11 @@ def segment_tile(job: Job, tile: Tile, state: State, canvas: Canvas) -> TileReco
     if readings.stack is None:
         return TileRecord(row=tile.row, col=tile.col, state=State.UNREADABLE, reason=readings.unreadable[0][1])
     try:
-        labels = require_labels(job, readings.stack)
+        labels = label_with_one_retry(job, readings.stack)
     except Exception as error:  # a model may fail in any way; the tile is counted, nothing is swallowed
-        log.exception("tile %s of %s failed in the segmenter", tile.id, job.plan.image.uri)
         reason = f"segmenter: {type(error).__name__}: {error}"
+        log.warning("tile %s of %s failed in the %s", tile.id, job.plan.image.uri, reason)
+        log.debug("where it failed", exc_info=True)
         return TileRecord(row=tile.row, col=tile.col, state=State.FAILED, reason=reason)
     valid = crop_to_core(readings.stack.valid[0], tile)
     core_labels = np.where(valid, crop_to_core(labels, tile), 0).astype(np.uint8)
@@ -105,6 +106,15 @@ def segment_tile(job: Job, tile: Tile, state: State, canvas: Canvas) -> TileReco
         pixels=tuple(count.pixels for count in counts),
         area=tuple(count.area for count in counts),
     )
+
+
+def label_with_one_retry(job: Job, stack: TileStack) -> NDArray[np.uint8]:
+    """A machine may stumble once; what fails twice has failed."""
+    try:
+        return require_labels(job, stack)
+    except Exception:
+        log.debug("first try failed", exc_info=True)
+        return require_labels(job, stack)
 
 
 def require_labels(job: Job, stack: TileStack) -> NDArray[np.uint8]:

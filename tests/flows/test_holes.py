@@ -109,3 +109,20 @@ def test_failed_tiles_are_tried_again_and_only_they(make_scene, measure, monkeyp
     assert summary["status"] == "complete"
     assert summary["area"]["classes"][0]["pixels"] == scene.water.sum()
     assert [p.name for p in touched] == ["r0000c0000.parquet"]
+
+
+def test_a_segmenter_that_stumbles_once_is_tried_again(make_scene, measure, monkeypatch):
+    class Stumbling(Moody):
+        stumbled = False
+
+        def segment(self, stack):
+            if not self.stumbled:
+                self.stumbled = True
+                raise MemoryError("not now")
+            return self._segmenter.segment(stack)
+
+    model = Stumbling("", "")
+    monkeypatch.setattr(flows.job, "open_segmenter", lambda *_: model)
+    summary = measure(make_scene(), *ALL, workers=1)
+    assert model.stumbled
+    assert summary["status"] == "complete"
