@@ -31,22 +31,32 @@ def thumbnail_shape(run: Run, longest_px: int) -> tuple[int, int]:
 
 
 def small_pixels(run: Run, shape: tuple[int, int]) -> Pixels:
-    """From the stored gate plane where that is fine enough, else from the image; no data where neither can tell."""
-    gate = run.plan.gate_grid
-    if run.plan.recipe["store"]["pixels"] and max(gate.shape_px) >= max(shape):
-        rows, cols = gate.shape_batches
-        everywhere = [(row, col) for row in range(rows) for col in range(cols)]
-        stored = shrink(run.array(FINE if run.plan.one_plane else GATE), gate, everywhere, shape)
-        return Pixels(stored, (stored != 0).any(0))
+    """From the stored gate plane where that is fine enough or the image cannot be read, else from the image."""
+    kept = run.plan.recipe["store"]["pixels"]
+    if kept and max(run.plan.gate_grid.shape_px) >= max(shape):
+        return stored_pixels(run, shape)
     source = open_source(run.plan.source)
     try:
         full = run.plan.image.shape_px
         plane = Plane(shape_px=shape, scale=(full[0] / shape[0], full[1] / shape[1]))
         return source.read(Window(y=0, x=0, height=shape[0], width=shape[1]), plane)
-    except BadData:  # the tiles it hits are counted as unreadable; a picture without them is better than none
-        return Pixels(np.zeros((len(run.plan.image.bands), *shape)), np.zeros(shape, bool))
+    except BadData:  # the tiles it hits are counted as unreadable; a coarse picture is better than none
+        nothing = Pixels(np.zeros((len(run.plan.image.bands), *shape)), np.zeros(shape, bool))
+        return stored_pixels(run, shape) if kept else nothing
     finally:
         source.close()
+
+
+def stored_pixels(run: Run, shape: tuple[int, int]) -> Pixels:
+    """The gate plane as the run keeps it, repeated where it is coarser than `shape`; 0 means no data there."""
+    gate = run.plan.gate_grid
+    rows, cols = gate.shape_batches
+    everywhere = [(row, col) for row in range(rows) for col in range(cols)]
+    small = min(shape[0], gate.shape_px[0]), min(shape[1], gate.shape_px[1])
+    stored = shrink(run.array(FINE if run.plan.one_plane else GATE), gate, everywhere, small)
+    y, x = (np.arange(side) * few // side for side, few in zip(shape, small, strict=True))
+    grown = stored[:, y[:, None], x[None, :]]
+    return Pixels(grown, (grown != 0).any(0))
 
 
 def small_mask(run: Run, batches: Iterable[BatchKey], shape: tuple[int, int]) -> Floats:
