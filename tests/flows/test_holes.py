@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import rasterio
+import tifffile
 
 import flows.job
 from classifiers.protocol import ModelId
@@ -126,3 +127,28 @@ def test_a_segmenter_that_stumbles_once_is_tried_again(make_scene, measure, monk
     summary = measure(make_scene(), *ALL, workers=1)
     assert model.stumbled
     assert summary["status"] == "complete"
+
+
+def test_a_cut_is_fitted_around_a_hole(tilegate, tmp_path):
+    """A slide of one level with a broken JPEG tile: Otsu looks at the rest, and the tile is counted as unreadable."""
+    rng = np.random.default_rng(3)
+    picture = np.full((768, 768, 3), 240, "uint8")
+    picture[:, :300] = np.array((190, 80, 140)) + rng.integers(0, 9, (768, 300, 3), "uint8")
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(
+        path, picture, tile=(256, 256), photometric="rgb", compression="jpeg", resolution=(20_000, 20_000),
+        resolutionunit=3, metadata=None,
+    )  # fmt: skip
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        offset, size = page.dataoffsets[4], page.databytecounts[4]  # the tile in the middle
+    raw = bytearray(path.read_bytes())
+    raw[offset : offset + size] = b"\xff" * size
+    path.write_bytes(bytes(raw))
+    options = ["--set", "tile.size_px=256", "--set", "gate.threshold=0", "--engine", "local", "--json"]
+    seen = tilegate("run", path, "--recipe", "tissue", "--out", tmp_path / "run", *options)
+    assert seen.code == 3, seen.err
+    assert seen.json["tiles"]["unreadable"] == 1
+    assert seen.json["area"]["not_observed"] == 256 * 256 * 0.25
+    sides = 768 * 300 - 256 * (300 - 256)  # the broken tile held columns 256 to 300
+    assert seen.json["area"]["classes"][0]["pixels"] == pytest.approx(sides, rel=0.01)  # JPEG blurs the border
