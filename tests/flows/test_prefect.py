@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -121,6 +126,22 @@ def test_spans_on_dask(make_scene, measure, tmp_path):
     local = measure(scene, "audit.tiles=5", out="local")
     assert state.result()["area"] == local["area"]
     assert (tmp_path / "dask" / "tiles.parquet").read_bytes() == (tmp_path / "local" / "tiles.parquet").read_bytes()
+
+
+def test_telemetry_is_off_however_prefect_is_started():
+    import flows
+
+    assert os.environ["DO_NOT_TRACK"]
+    assert os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    root = Path(__file__).parents[2]
+    told = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["prefect"]
+    assert told["server"]["analytics_enabled"] is False
+    alone = {k: v for k, v in os.environ.items() if k not in flows.PREFECT_DEFAULTS}
+    script = "from prefect.settings import get_current_settings as s; print(s().server.analytics_enabled)"
+    seen = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, env=alone, capture_output=True, text=True, check=True
+    )
+    assert seen.stdout.strip() == "False"
 
 
 def test_the_form_in_the_ui_is_the_recipe():
