@@ -55,13 +55,12 @@ def pending_gate(run: Run) -> list[BatchKey]:
 def segment_stage(run: Run, chosen: list[SegmentBatch], engine: Engine, progress: Progress) -> list[TileRecord]:
     """Stage 2 over what is not yet committed; every segmented tile after it."""
     left = still_to_segment(chosen, run.committed("segment"))
-    weights = [len(batch.tiles) for batch in left]
-    progress.start("segment", sum(weights))
+    progress.start("segment", sum(len(batch.tiles) for batch in left))
+    weights = [max(1, len(batch.tiles)) for batch in left]
     spans = [left[cut] for cut in cut_spans(weights, SEGMENT_TILES_PER_SPAN, engine.workers)]
     for report in engine.segment(str(run.path), spans):
         progress.advance(report)
-    current = {(batch.row, batch.col) for batch in chosen}
-    return tiles_of([record for record in run.committed("segment") if (record.row, record.col) in current])
+    return tiles_of(run.committed("segment"))
 
 
 def tiles_of(records: list[BatchRecord]) -> list[TileRecord]:

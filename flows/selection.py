@@ -43,9 +43,23 @@ def let_through_with_rings(plan: RunPlan, recipe: Recipe, gated: Sequence[TileRe
 
 
 def still_to_segment(chosen: Sequence[SegmentBatch], done: Sequence[BatchRecord]) -> list[SegmentBatch]:
-    """Batches without a commit record that speaks of exactly their tiles, and those in which a tile failed."""
-    finished = {(r.row, r.col): tuple(sorted((t.row, t.col) for t in r.tiles)) for r in done if not has_holes(r)}
-    return [batch for batch in chosen if finished.get((batch.row, batch.col)) != batch.tiles]
+    """Batches whose commit record does not say exactly what is chosen now, or has a hole; in grid order.
+
+    A tile that the gate could not see at first changes the audit when it is mended: batches that were segmented for
+    the old draw alone are done again with no tile in them, which clears their shards.
+    """
+    wanted = {(batch.row, batch.col): batch for batch in chosen}
+    finished = {(record.row, record.col): as_chosen(record) for record in done if not has_holes(record)}
+    left = [batch for key, batch in wanted.items() if finished.get(key) != batch]
+    stale = [(record.row, record.col) for record in done if record.tiles]
+    left += [SegmentBatch(row=row, col=col, positive=(), audited=()) for row, col in stale if (row, col) not in wanted]
+    return sorted(left, key=lambda batch: (batch.row, batch.col))
+
+
+def as_chosen(record: BatchRecord) -> SegmentBatch:
+    """The choice that a commit record without holes is the answer to."""
+    positive, audited = (tuple(_keys(record.tiles, state)) for state in (State.SEGMENTED, State.AUDITED))
+    return SegmentBatch(row=record.row, col=record.col, positive=positive, audited=audited)
 
 
 def has_holes(record: BatchRecord) -> bool:

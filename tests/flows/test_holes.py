@@ -152,3 +152,25 @@ def test_a_cut_is_fitted_around_a_hole(tilegate, tmp_path):
     assert seen.json["area"]["not_observed"] == 256 * 256 * 0.25
     sides = 768 * 300 - 256 * (300 - 256)  # the broken tile held columns 256 to 300
     assert seen.json["area"]["classes"][0]["pixels"] == pytest.approx(sides, rel=0.01)  # JPEG blurs the border
+
+
+@pytest.mark.parametrize("bad", ["r0001c0001", "r0004c0006"])  # a tile of a lake, and one of dry land
+def test_a_gate_that_is_mended_leaves_no_trace_of_the_first_draw(make_scene, measure, monkeypatch, tmp_path, bad):
+    """Mended, the negatives are others and so is the audit: mask, tables and areas equal those of an unbroken run."""
+    scene = make_scene()
+    changes = ("gate.threshold=0.3", "audit.tiles=7")
+    unbroken = measure(scene, *changes, out="unbroken")
+    with monkeypatch.context() as broken:
+        broken.setattr(flows.job, "open_gate", lambda *_: Moody(bad, "raise"))
+        assert measure(scene, *changes, out="mended")["tiles"]["failed"] == 1
+    mended = measure(scene, *changes, out="mended")
+    assert mended["area"] == unbroken["area"]
+    assert mended["tiles"] == unbroken["tiles"]
+    one, other = (Run.open(tmp_path / name) for name in ("unbroken", "mended"))
+    for name in ("mask/0", "pixels/fine", "pixels/gate"):
+        assert np.array_equal(one.array(name)[...], other.array(name)[...]), name
+    assert (tmp_path / "mended/tiles.parquet").read_bytes() == (tmp_path / "unbroken/tiles.parquet").read_bytes()
+    files = [{p.relative_to(run.path) for p in run.path.rglob("c/**/*")} for run in (one, other)]
+    assert files[0] == files[1]
+    mask = other.array("mask/0")[...]
+    assert (mask == 1).sum() == mended["area"]["classes"][0]["pixels"]
