@@ -17,10 +17,14 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.states import Completed
 
 from flows.display import area_text, bound_text, funnel_lines, rows
+from flows.holes import hole_rows, holes_of
 from flows.progress import Progress
+from flows.results import ledger_tiles
 from flows.span import SpanReport
+from storage.run import Run
 
 PROGRESS_EVERY_S = 5.0
 """An artifact update costs the server more than a span's bookkeeping."""
@@ -55,24 +59,43 @@ class ArtifactProgress:
 _: type[Progress] = ArtifactProgress
 
 
-def publish_artifacts(summary: dict[str, Any], out: Path) -> None:
-    """One summary, one funnel, one picture: what an operator looks at."""
+def publish_artifacts(summary: dict[str, Any], out: str) -> None:
+    """One summary, one funnel, one picture, and what was not observed: what an operator looks at."""
     create_markdown_artifact(summary_markdown(summary, out), key="summary", description="What was found")
     create_table_artifact(funnel_table(summary), key="funnel", description="Where every tile ended")
-    picture = small_picture(out / "overview.png")
+    picture = small_picture(Run.open(out).read("overview.png") or b"")
+    if summary["status"] == "partial":
+        create_table_artifact(holes_table(summary, out), key="holes", description="What was not observed, and why")
     create_image_artifact(f"data:image/jpeg;base64,{picture}", key="overview", description="Image, gate map and mask")
 
 
-def small_picture(path: Path) -> str:
+def holes_table(summary: dict[str, Any], out: str) -> list[dict[str, Any]]:
+    """One row per reason, of bounded length: Prefect's server refuses events over 1.5 MB."""
+    run = Run.open(out)
+    return hole_rows(holes_of(run.plan, ledger_tiles(run)), summary)
+
+
+def ended(summary: dict[str, Any]) -> Any:
+    """What the flow returns: the summary, in a state named Partial where it has holes. Callers get the summary."""
+    if summary["status"] == "complete":
+        return summary
+    tiles = summary["tiles"]["total"] - sum(summary["tiles"][state] for state in ("empty", "negative", "positive"))
+    lost = area_text(summary["area"]["not_observed"], summary)
+    message = f"Completed with holes: {tiles:,} of {summary['tiles']['total']:,} tiles ({lost}) not observed"
+    get_run_logger().warning(message)
+    return Completed(name="Partial", message=message, data=summary)
+
+
+def small_picture(png: bytes) -> str:
     """A picture as base64 JPEG, small: Prefect's server refuses events over 1.5 MB."""
     out = io.BytesIO()
-    with Image.open(path) as picture:
+    with Image.open(io.BytesIO(png)) as picture:
         picture.thumbnail((1600, 1600))
         picture.convert("RGB").save(out, format="JPEG", quality=85)
     return base64.b64encode(out.getvalue()).decode()
 
 
-def summary_markdown(summary: dict[str, Any], out: Path) -> str:
+def summary_markdown(summary: dict[str, Any], out: str) -> str:
     """The result on half a page."""
     tiles, area = summary["tiles"], summary["area"]
     lines = [

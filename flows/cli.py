@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from flows.stopping import leaving_on_signals
+from tiling.address import Redacting, redacted
 from tiling.errors import BadInput, TilegateError
 
 app = typer.Typer(
@@ -28,6 +30,9 @@ Bands = Annotated[str, typer.Option(help="Names of bands by number or name: gree
 Nodata = Annotated[float | None, typer.Option(help="The nodata value of a raster that does not declare it.")]
 Mpp = Annotated[str, typer.Option(help="Micrometres per pixel of a slide that does not say: 0.25 or Y,X.")]
 GroundSize = Annotated[str, typer.Option("--pixel-size", help="Metres per pixel of a raster without CRS: 10 or Y,X.")]
+MaxPixels = Annotated[
+    str, typer.Option(metavar="N", help="Refuse an image that declares more pixels than this: a number, or 1e12.")
+]
 Changes = Annotated[list[str], typer.Option("--set", help="Change the recipe: gate.threshold=0. May be repeated.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs, nothing else.")]
 EngineName = Annotated[
@@ -41,11 +46,12 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Spans at once (local e
 def run(
     image: Images,
     recipe: RecipeName,
-    out: Annotated[Path, typer.Option(help="Folder of the run; an unfinished run of the same plan is finished.")],
+    out: Annotated[str, typer.Option(help="Folder of the run, or s3://BUCKET/PREFIX; an unfinished run is finished.")],
     bands: Bands = "",
     nodata: Nodata = None,
     mpp: Mpp = "",
     pixel_size: GroundSize = "",
+    max_pixels: MaxPixels = "1e11",
     changes: Changes = [],  # noqa: B006 (typer reads the default, nobody mutates it)
     engine: EngineName = None,
     workers: Workers = None,
@@ -53,17 +59,17 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Measure areas in an image."""
-    from flows.commands import image_request, run_image
+    from flows.commands import image_request, parse_count, run_image
     from flows.recipe import load_recipe
 
-    request = image_request(image, bands, nodata, mpp, pixel_size)
+    request = image_request(image, bands, nodata, mpp, pixel_size, parse_count(max_pixels, "--max-pixels"))
     summary = run_image(request, load_recipe(recipe, tuple(changes)), out, engine, workers, dask, quiet=as_json)
     finish(summary, out, as_json)
 
 
 @app.command()
 def resume(
-    run_folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    run_folder: Annotated[str, typer.Argument(help="Folder of a run, or s3://BUCKET/PREFIX.")],
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
@@ -81,21 +87,23 @@ def plan(
     nodata: Nodata = None,
     mpp: Mpp = "",
     pixel_size: GroundSize = "",
+    max_pixels: MaxPixels = "1e11",
     changes: Changes = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
     """Say what a run would do and cost: tiles, spans, bytes, minutes. Writes nothing."""
-    from flows.commands import image_request
+    from flows.commands import image_request, parse_count
     from flows.estimate import estimate, estimate_lines
     from flows.recipe import load_recipe
 
-    found = estimate(image_request(image, bands, nodata, mpp, pixel_size).spec(), load_recipe(recipe, tuple(changes)))
+    request = image_request(image, bands, nodata, mpp, pixel_size, parse_count(max_pixels, "--max-pixels"))
+    found = estimate(request.spec(), load_recipe(recipe, tuple(changes)))
     print(json.dumps(found, indent=2) if as_json else "\n".join(estimate_lines(found)))
 
 
 @app.command()
 def report(
-    run_folder: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    run_folder: Annotated[str, typer.Argument(help="Folder of a run, or s3://BUCKET/PREFIX.")],
     as_json: AsJson = False,
 ) -> None:
     """Print what a run found and did not see; the page for others is report.html in its folder."""
@@ -127,26 +135,32 @@ def demo(
     run_demo(out, engine or "prefect")
 
 
-def finish(summary: dict[str, Any], out: Path, as_json: bool, holes: list[str] | None = None) -> None:
-    """Print a summary and leave with the exit code it deserves."""
+def finish(summary: dict[str, Any], out: str, as_json: bool, holes: list[dict[str, Any]] | None = None) -> None:
+    """Print a summary, and with `holes` every tile not observed, and leave with the exit code it deserves."""
     from flows.console import summary_text
+    from flows.holes import hole_lines
 
-    print(json.dumps(summary, indent=2) if as_json else summary_text(summary, out, holes or []))
+    told = summary if holes is None else summary | {"holes": holes}
+    print(json.dumps(told, indent=2) if as_json else summary_text(summary, out, hole_lines(holes or [], summary)))
     if summary["status"] == "partial":
         raise typer.Exit(EXIT_PARTIAL)
 
 
 def main() -> None:
     """Entry point: errors meant for people are printed as one message, without a traceback."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(Redacting())
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", handlers=[handler])
     logging.getLogger("rasterio").setLevel(logging.ERROR)  # GDAL repeats a file's oddities at every opening
     try:
-        app()
+        with leaving_on_signals():
+            app()
     except BadInput as error:
         print(f"tilegate: {error}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
-    except (TilegateError, OSError) as error:
-        print(f"tilegate: {error}", file=sys.stderr)
+    except (TilegateError, OSError, MemoryError) as error:
+        cause = "out of memory (fewer at once need less: --workers 1): " if isinstance(error, MemoryError) else ""
+        print(f"tilegate: {cause}{redacted(str(error))}", file=sys.stderr)
         print("What is done is kept: run the same command again, or tilegate resume, to finish.", file=sys.stderr)
         sys.exit(EXIT_OTHER)
 

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from flows.console import BarProgress, note
 from flows.engine import LocalEngine
-from flows.pipeline import execute, tiles_of
+from flows.holes import holes_of
+from flows.pipeline import execute
 from flows.planning import draft_plan, make_plan
 from flows.progress import Silent
 from flows.recipe import Recipe
-from flows.report import hole_lines
 from flows.request import ImageRequest
+from flows.results import is_true, ledger_tiles
+from storage.place import folder_at, settled
 from storage.run import Run
 from tiling.errors import BadInput
-from tiling.source import SourceSpec
+from tiling.source import MAX_PIXELS, SourceSpec
 
 if TYPE_CHECKING:
     from flows.progress import Progress
@@ -24,13 +26,20 @@ if TYPE_CHECKING:
 EngineName = Literal["local", "prefect"]
 
 
-def image_request(uris: list[str], bands: str, nodata: float | None, mpp: str, ground_m: str) -> ImageRequest:
+def image_request(
+    uris: list[str], bands: str, nodata: float | None, mpp: str, ground_m: str, max_pixels: int = MAX_PIXELS
+) -> ImageRequest:
     """The options of a command as one request. Raises BadInput on what cannot be read."""
     if mpp and ground_m:
         raise BadInput("--mpp and --pixel-size exclude each other: micrometres on glass, or metres on the ground")
     size = parse_size(mpp, "--mpp") if mpp else parse_size(ground_m, "--pixel-size") if ground_m else None
     return ImageRequest(
-        uris=uris, bands=parse_bands(bands), nodata=nodata, pixel_size=size, pixel_unit="m" if ground_m else "um"
+        uris=uris,
+        bands=parse_bands(bands),
+        nodata=nodata,
+        pixel_size=size,
+        pixel_unit="m" if ground_m else "um",
+        max_pixels=max_pixels,
     )
 
 
@@ -56,10 +65,21 @@ def parse_size(text: str, option: str) -> tuple[float, float]:
     return values[0], values[-1]
 
 
+def parse_count(text: str, option: str) -> int:
+    """Read 1000000 or 1e6 as a whole number of at least 1."""
+    try:
+        count = float(text)
+    except ValueError:
+        count = 0.0
+    if not 1 <= count < 1e18 or count != int(count):
+        raise BadInput(f"{option} {text}: a whole number of at least 1, such as 1000000 or 1e6")
+    return int(count)
+
+
 def run_image(
     request: ImageRequest,
     recipe: Recipe,
-    out: Path,
+    out: str,
     engine: EngineName | None,
     workers: int | None = None,
     dask: str = "",
@@ -75,31 +95,32 @@ def run_image(
 
     require_fit(request.spec(), recipe, out)
     flow = on_dask(dask) if dask else gated_area
-    return flow(image=request, recipe=recipe, out=str(out.absolute()))
+    summary: Any = flow(image=request, recipe=recipe, out=settled(out))
+    return dict(summary)
 
 
-def require_fit(spec: SourceSpec, recipe: Recipe, out: Path) -> None:
+def require_fit(spec: SourceSpec, recipe: Recipe, out: str) -> None:
     """Raise BadInput now, not after a server has started."""
-    if out.exists():
+    if folder_at(out).names():
         Run.find(out, make_plan(spec, recipe))
     else:
         draft_plan(spec, recipe)
 
 
-def run_local(spec: SourceSpec, recipe: Recipe, out: Path, workers: int | None, *, quiet: bool) -> dict[str, Any]:
+def run_local(spec: SourceSpec, recipe: Recipe, out: str, workers: int | None, *, quiet: bool) -> dict[str, Any]:
     """Threads of this process, with progress bars."""
     progress: Progress = Silent() if quiet else BarProgress()
     return execute(make_plan(spec, recipe), out, LocalEngine(workers), progress)
 
 
-def resume_run(folder: Path, workers: int | None, *, quiet: bool) -> dict[str, Any]:
+def resume_run(folder: str, workers: int | None, *, quiet: bool) -> dict[str, Any]:
     """The rest of a run, from its own plan; the image is looked at again."""
     found = Run.open(folder).plan
     return run_local(found.source, Recipe.model_validate(found.recipe), folder, workers, quiet=quiet)
 
 
-def report_run(folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """(summary, what was not observed). Raises BadInput for a run that never came to its summary."""
+def report_run(folder: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """(summary, what was not observed: see holes_of). Raises BadInput for a run that never came to its summary."""
     run = Run.open(folder)
     summary = run.summary()
     if summary is None:
@@ -108,8 +129,12 @@ def report_run(folder: Path) -> tuple[dict[str, Any], list[str]]:
             f"{folder} is not finished: {gated} of {batches[0] * batches[1]} batches are gated, no summary yet. "
             f"Finish it with: tilegate resume {folder}"
         )
-    tiles = tiles_of(run.committed("gate")) + tiles_of(run.committed("segment"))
-    return summary, hole_lines(run, tiles)
+    if not is_true(run, summary):
+        raise BadInput(
+            f"{folder}/summary.json does not say what the ledger says: one of them was edited or damaged. "
+            f"Make it again from the ledger: tilegate resume {folder}"
+        )
+    return summary, holes_of(run.plan, ledger_tiles(run))
 
 
 def default_engine() -> EngineName:

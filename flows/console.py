@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -49,7 +48,7 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def summary_text(summary: dict[str, Any], out: Path, holes: list[str]) -> str:
+def summary_text(summary: dict[str, Any], out: str, holes: list[str]) -> str:
     """The result as a person reads it."""
     area, tiles = summary["area"], summary["tiles"]
     lines = [

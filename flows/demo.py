@@ -86,7 +86,7 @@ def show(exhibit: Exhibit, runs: Path, engine: EngineName) -> list[str]:
 
 def measure(exhibit: Exhibit, recipe: Recipe, out: Path, engine: EngineName) -> dict[str, Any]:
     """One run of one recipe."""
-    return run_image(ImageRequest(uris=[str(exhibit.image)]), recipe, out, engine, None, quiet=True)
+    return run_image(ImageRequest(uris=[str(exhibit.image)]), recipe, str(out), engine, None, quiet=True)
 
 
 def spent(summary: dict[str, Any]) -> float:

@@ -103,7 +103,8 @@ def _memory() -> str:
 
 
 def _rasters() -> str:
-    from tiling.raster import codecs, drivers
+    from tiling.raster import codecs
+    from tiling.raster_gdal import drivers
 
     there, packed = drivers(), codecs()
     missing = {"GTiff", "COG", "VRT"} - there

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
+from threading import Event
 from typing import Protocol, TypeVar
 
 from flows.gate_stage import gate_span
 from flows.segment_stage import segment_span
 from flows.span import BatchKey, SegmentBatch, SpanReport
+from flows.stopping import heeding
 
 T = TypeVar("T")
 
@@ -21,7 +24,7 @@ class Engine(Protocol):
     """How many spans run at once."""
 
     def gate(self, run_path: str, spans: Sequence[list[BatchKey]]) -> Iterator[SpanReport]:
-        """Stage 1; yields a report as each span ends. An error in one ends the run after the others."""
+        """Stage 1; yields a report as each span ends. An error in one, or leaving early, stops the others."""
 
     def segment(self, run_path: str, spans: Sequence[list[SegmentBatch]]) -> Iterator[SpanReport]:
         """Stage 2, likewise."""
@@ -36,19 +39,24 @@ class LocalEngine:
 
     def gate(self, run_path: str, spans: Sequence[list[BatchKey]]) -> Iterator[SpanReport]:
         """See Engine."""
-        return self._in_threads(lambda span: gate_span(run_path, span), spans)
+        return self._in_threads(gate_span, run_path, spans)
 
     def segment(self, run_path: str, spans: Sequence[list[SegmentBatch]]) -> Iterator[SpanReport]:
         """See Engine."""
-        return self._in_threads(lambda span: segment_span(run_path, span), spans)
+        return self._in_threads(segment_span, run_path, spans)
 
-    def _in_threads(self, do: Callable[[list[T]], SpanReport], spans: Sequence[list[T]]) -> Iterator[SpanReport]:
-        pool = ThreadPoolExecutor(self.workers)
+    def _in_threads(
+        self, do: Callable[[str, list[T]], SpanReport], run_path: str, spans: Sequence[list[T]]
+    ) -> Iterator[SpanReport]:
+        pool, stop = ThreadPoolExecutor(self.workers), Event()
         try:
-            for done in as_completed([pool.submit(do, span) for span in spans]):
+            with heeding(stop, run_path):
+                running = [pool.submit(copy_context().run, do, run_path, span) for span in spans]
+            for done in as_completed(running):
                 yield done.result()
         finally:
-            pool.shutdown(cancel_futures=True)  # Ctrl-C or an error waits for the spans that run, not for the rest
+            stop.set()  # Ctrl-C or an error waits for what each thread does until its next checkpoint, no longer
+            pool.shutdown(cancel_futures=True)
 
 
 _: type[Engine] = LocalEngine

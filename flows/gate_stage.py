@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,26 +11,26 @@ from classifiers.gate import gate_scores, let_through
 from classifiers.rules import RULES
 from downstream.area import count_pixels
 from flows.job import Job, open_job
-from flows.reading import Readings, read_batch
+from flows.reading import Readings, failed, hole, kind_of, read_batch
 from flows.span import BatchKey, SpanReport, report_span
+from flows.stopping import checkpoint
 from storage.ledger import BatchRecord
 from storage.run import Run
-from tiling.errors import BadData
 from tiling.grid import Batch, Tile
 from tiling.pixel_area import window_area
 from tiling.record import TileRecord
 from tiling.stack import TileStack, crop_to_core
 from tiling.state import State
 
-log = logging.getLogger("tilegate")
-
 
 def gate_span(run_path: str, batches: list[BatchKey]) -> SpanReport:
     """Gate some batches of a run, one after the other."""
     started = time.monotonic()
-    run, records = Run.open(Path(run_path)), []
+    run, records = Run.open(run_path), []
     with open_job(run.plan) as job:
+        assert job.gate is not None  # a model that cannot be loaded ends the run, not each of its tiles
         for row, col in batches:
+            checkpoint()
             record = gate_batch(job, run, row, col)
             run.commit(record)
             records.append(record)
@@ -51,13 +49,34 @@ def gate_batch(job: Job, run: Run, row: int, col: int) -> BatchRecord:
 
 def gate_tiles(job: Job, readings: Readings) -> tuple[TileRecord, ...]:
     """The fate of every tile of a batch, in grid order."""
-    records = {
-        (tile.row, tile.col): TileRecord(row=tile.row, col=tile.col, state=State.UNREADABLE, reason=reason)
-        for tile, reason in readings.unreadable
-    }
-    if readings.stack is not None:
-        records |= {(record.row, record.col): record for record in screen_and_score(job, readings.stack)}
-    return tuple(records[key] for key in sorted(records))
+    scored = [] if readings.stack is None else score_or_halve(job, readings.stack)
+    return tuple(sorted((*readings.holes, *scored), key=lambda record: (record.row, record.col)))
+
+
+def score_or_halve(job: Job, stack: TileStack) -> list[TileRecord]:
+    """Screen and score a stack; when that fails, each half alone, down to the tile that fails: it is counted as such.
+
+    One bad tile in 64 costs 12 more calls, and a stack too large for the memory is scored in pieces that fit.
+    """
+    checkpoint()
+    scored = try_stack(job, stack)
+    if scored is not None:  # what the failed try held in memory is free again from here on
+        return scored
+    half = len(stack) // 2
+    return score_or_halve(job, part_of(stack, slice(half))) + score_or_halve(job, part_of(stack, slice(half, None)))
+
+
+def try_stack(job: Job, stack: TileStack) -> list[TileRecord] | None:
+    """Records of the stack; None when it failed and can be halved."""
+    try:
+        return screen_and_score(job, stack)
+    except Exception as error:  # a model may fail in any way; the tile is counted, nothing is swallowed
+        return [failed(stack.tiles[0], "gate", error)] if len(stack) == 1 else None
+
+
+def part_of(stack: TileStack, part: slice) -> TileStack:
+    """Some neighbours in the stack; nothing is copied."""
+    return TileStack(tiles=stack.tiles[part], pixels=stack.pixels[part], valid=stack.valid[part])
 
 
 def screen_and_score(job: Job, stack: TileStack) -> list[TileRecord]:
@@ -74,17 +93,8 @@ def screen_and_score(job: Job, stack: TileStack) -> list[TileRecord]:
 
 
 def score_tiles(job: Job, stack: TileStack, share: NDArray[np.float64]) -> list[TileRecord]:
-    """Score a stack; when that fails, each tile alone, so that one bad tile fails alone."""
-    try:
-        scores = require_scores(job, stack)
-    except Exception as error:  # a model may fail in any way; the tile is counted, nothing is swallowed
-        if len(stack) > 1:
-            alone = (stack.pick([i], range(stack.pixels.shape[1])) for i in range(len(stack)))
-            return [record for i, one in enumerate(alone) for record in score_tiles(job, one, share[i : i + 1])]
-        reason = f"gate: {type(error).__name__}: {error}"
-        log.warning("tile %s of %s failed at the %s", stack.tiles[0].id, job.plan.image.uri, reason)
-        log.debug("where it failed", exc_info=True)
-        return [TileRecord(row=stack.tiles[0].row, col=stack.tiles[0].col, state=State.FAILED, reason=reason)]
+    """What the gate decides. share: (n,) of each tile that holds data. Raises whatever the gate raises."""
+    scores = require_scores(job, stack)
     passes = [let_through(float(score), job.threshold) for score in scores]
     return [
         _record(job, tile, State.POSITIVE if through else State.NEGATIVE, float(part), float(score))
@@ -93,13 +103,15 @@ def score_tiles(job: Job, stack: TileStack, share: NDArray[np.float64]) -> list[
 
 
 def require_scores(job: Job, stack: TileStack) -> NDArray[np.float32]:
-    """(n,) scores. Raises ValueError when the model gives the wrong shape or values that are no probability."""
-    probability = job.gate.score(stack)
-    wanted = (len(stack), len(job.gate.classes))
+    """(n,) scores. Raises TypeError or ValueError when the model gives no array of them, or no probabilities."""
+    name, wanted = job.gate.model.name, (len(stack), len(job.gate.classes))
+    probability: object = job.gate.score(stack)
+    if not isinstance(probability, np.ndarray) or probability.dtype.kind != "f":
+        raise TypeError(f"gate {name} gave {kind_of(probability)} where an array of floats {wanted} was due")
     if probability.shape != wanted:
-        raise ValueError(f"gate {job.gate.model.name} gave scores {probability.shape} where {wanted} were due")
+        raise ValueError(f"gate {name} gave scores {probability.shape} where {wanted} were due")
     if not ((probability >= 0) & (probability <= 1)).all():
-        raise ValueError(f"gate {job.gate.model.name} gave scores outside 0 to 1, or no numbers")
+        raise ValueError(f"gate {name} gave scores outside 0 to 1, or no numbers")
     return gate_scores(probability, job.columns)
 
 
@@ -132,8 +144,8 @@ def _thin(job: Job, tile: Tile, share: float) -> TileRecord:
         try:
             if _fine_valid(job, tile).any():
                 return TileRecord(row=tile.row, col=tile.col, state=State.POSITIVE)
-        except BadData as error:
-            return TileRecord(row=tile.row, col=tile.col, state=State.UNREADABLE, reason=str(error))
+        except Exception as error:
+            return hole(tile, error)
     return TileRecord(row=tile.row, col=tile.col, state=State.EMPTY)
 
 
@@ -144,8 +156,8 @@ def _record(job: Job, tile: Tile, state: State, share: float, score: float | Non
     if share < 1 and state is not State.POSITIVE and job.plan.image.may_hide_data:
         try:
             area = count_pixels(_fine_valid(job, tile), job.areas, core).area
-        except BadData as error:
-            return TileRecord(row=tile.row, col=tile.col, state=State.UNREADABLE, reason=str(error))
+        except Exception as error:
+            return hole(tile, error)
     return TileRecord(row=tile.row, col=tile.col, state=state, score=score, valid_area=area)
 
 

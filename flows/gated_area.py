@@ -10,7 +10,7 @@ from prefect import Flow, flow, get_run_logger
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.artifacts import ArtifactProgress, publish_artifacts
+from flows.artifacts import ArtifactProgress, ended, publish_artifacts
 from flows.pipeline import execute
 from flows.planning import make_plan
 from flows.recipe import Recipe
@@ -37,14 +37,14 @@ def _run_name() -> str:
     task_runner=RUNNER,
     persist_result=False,
 )
-def gated_area(image: ImageRequest, recipe: Recipe, out: str) -> dict[str, Any]:
+def gated_area(image: ImageRequest, recipe: Recipe, out: str) -> Any:
     """Run a recipe on an image into the folder `out`; finishes an unfinished run of the same plan there."""
     plan = make_plan(image.spec(), recipe)
     rows, cols = plan.grid.shape_batches
     get_run_logger().info("%s tiles in %s x %s batches", f"{len(plan.grid):,}", rows, cols)
-    summary = execute(plan, Path(out), PrefectEngine(WORKERS), ArtifactProgress())
-    publish_artifacts(summary, Path(out))
-    return summary
+    summary = execute(plan, out, PrefectEngine(WORKERS), ArtifactProgress())
+    publish_artifacts(summary, out)
+    return ended(summary)
 
 
 def on_dask(scheduler: str) -> Flow[..., dict[str, Any]]:

@@ -9,23 +9,24 @@ from typing import Any
 from flows.engine import Engine
 from flows.progress import Progress
 from flows.recipe import Recipe
-from flows.results import publish
+from flows.results import finished, publish
 from flows.selection import has_holes, select, still_to_segment
 from flows.span import GATE_TILES_PER_SPAN, SEGMENT_TILES_PER_SPAN, BatchKey, SegmentBatch, cut_spans
-from storage.ledger import BatchRecord
+from storage.ledger import tiles_of
 from storage.plan import RunPlan
 from storage.run import Run
 from tiling.record import TileRecord
 
 
-def execute(plan: RunPlan, out: Path, engine: Engine, progress: Progress) -> dict[str, Any]:
-    """Do the plan, or what is left of it, and return the summary (see summary.json); a finished run is only read."""
+def execute(plan: RunPlan, out: str | Path, engine: Engine, progress: Progress) -> dict[str, Any]:
+    """Do the plan, or what is left of it, and return the summary (see summary.json); a finished run is only checked."""
     started = time.monotonic()
     recipe = Recipe.model_validate(plan.recipe)
     with Run.begin(out, plan) as run:
-        summary = run.summary()
-        if summary is not None and summary["status"] == "complete":
-            return summary  # written last, so all of it is there
+        run.drop_damaged()
+        summary = finished(run)
+        if summary is not None:
+            return summary
         gated = gate_stage(run, engine, progress)
         gate_s = time.monotonic() - started
         segmented = segment_stage(run, select(plan, recipe, gated), engine, progress)
@@ -40,7 +41,7 @@ def gate_stage(run: Run, engine: Engine, progress: Progress) -> list[TileRecord]
     weights = [len(grid.batch(*key).tiles) for key in left]
     progress.start("gate", sum(weights))
     spans = [left[cut] for cut in cut_spans(weights, GATE_TILES_PER_SPAN, engine.workers)]
-    for report in engine.gate(str(run.path), spans):
+    for report in engine.gate(run.uri, spans):
         progress.advance(report)
     return tiles_of(run.committed("gate"))
 
@@ -58,11 +59,6 @@ def segment_stage(run: Run, chosen: list[SegmentBatch], engine: Engine, progress
     progress.start("segment", sum(len(batch.tiles) for batch in left))
     weights = [max(1, len(batch.tiles)) for batch in left]
     spans = [left[cut] for cut in cut_spans(weights, SEGMENT_TILES_PER_SPAN, engine.workers)]
-    for report in engine.segment(str(run.path), spans):
+    for report in engine.segment(run.uri, spans):
         progress.advance(report)
     return tiles_of(run.committed("segment"))
-
-
-def tiles_of(records: list[BatchRecord]) -> list[TileRecord]:
-    """All tiles of some batches, in grid order."""
-    return sorted((tile for record in records for tile in record.tiles), key=lambda tile: (tile.row, tile.col))

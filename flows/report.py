@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections import defaultdict
 from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 from flows.display import area_text, bound_text, funnel_lines, rows
+from flows.holes import hole_rows, holes_of
 from storage.run import Run
 from tiling.record import TileRecord
-from tiling.state import State
 
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;color:#1c2026;max-width:1080px;margin:2rem auto;padding:0 1rem}
@@ -24,9 +23,9 @@ code{font-size:.85em;word-break:break-all}
 """
 
 
-def render_report(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any]) -> str:
-    """The whole page as HTML; needs overview.png to be in place."""
-    picture = base64.b64encode((run.path / "overview.png").read_bytes()).decode()
+def render_report(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any], overview: bytes) -> str:
+    """The whole page as HTML. overview: the picture as PNG."""
+    picture = base64.b64encode(overview).decode()
     image = summary["image"]
     title = f"{summary['recipe']}: {image['uri'].split('/')[-1]}"
     parts = [
@@ -38,7 +37,7 @@ def render_report(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any]
         f'<img alt="image, gate map and mask" src="data:image/png;base64,{picture}">',
         "<h2>Areas</h2>" + _areas(summary),
         "<h2>Where every tile ended</h2>" + _funnel(summary),
-        _holes(run, tiles),
+        _holes(run, tiles, summary),
         "<h2>How</h2>" + _provenance(summary),
     ]
     body = "\n".join(part for part in parts if part)
@@ -76,38 +75,14 @@ def _funnel(summary: dict[str, Any]) -> str:
     return f"<table>{''.join(lines)}</table>"
 
 
-def holes_by_reason(tiles: Sequence[TileRecord]) -> dict[str, list[TileRecord]]:
-    """Unreadable and failed tiles, grouped by state and reason."""
-    groups: dict[str, list[TileRecord]] = defaultdict(list)
-    for tile in tiles:
-        if tile.state in (State.UNREADABLE, State.FAILED):
-            groups[f"{tile.state.value}: {tile.reason}"].append(tile)
-    return dict(groups)
-
-
-def where(run: Run, tiles: Sequence[TileRecord], most: int = 8) -> str:
-    """The windows of some tiles, px of the fine plane."""
-    cores = [run.plan.grid.tile(tile.row, tile.col).core for tile in tiles[:most]]
-    text = "; ".join(f"rows {c.y}-{c.y_stop} columns {c.x}-{c.x_stop}" for c in cores)
-    return text + (f" and {len(tiles) - most} more" if len(tiles) > most else "")
-
-
-def hole_lines(run: Run, tiles: Sequence[TileRecord]) -> list[str]:
-    """Every reason with its tiles, for a terminal."""
-    return [
-        f"  {len(members)} x {reason} ({where(run, members)})" for reason, members in holes_by_reason(tiles).items()
-    ]
-
-
-def _holes(run: Run, tiles: Sequence[TileRecord]) -> str:
-    groups = holes_by_reason(tiles)
-    if not groups:
-        return ""
+def _holes(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any]) -> str:
     lines = [
-        f"<tr><td class=n>{len(members)}<td>{escape(reason)}<td>{where(run, members)}"
-        for reason, members in groups.items()
+        f"<tr><td class=n>{row['tiles']}<td class=n>{row['area']}<td>{row['state']}<td>{escape(row['reason'])}"
+        f"<td>{row['where']}"
+        for row in hole_rows(holes_of(run.plan, tiles), summary)
     ]
-    return f"<h2>Not observed</h2><table><tr><th class=n>tiles<th>reason<th>where (px){''.join(lines)}</table>"
+    head = "<h2>Not observed</h2><table><tr><th class=n>tiles<th class=n>area<th>state<th>reason<th>where (px)"
+    return f"{head}{''.join(lines)}</table>" if lines else ""
 
 
 def _provenance(summary: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tiling.info import PixelSize
-from tiling.source import SourceSpec
+from tiling.source import MAX_PIXELS, SourceSpec
 
 
 class ImageRequest(BaseModel):
@@ -20,6 +20,7 @@ class ImageRequest(BaseModel):
     nodata: float | None = Field(None, description="For rasters that do not declare theirs.")
     pixel_size: tuple[float, float] | None = Field(None, description="(y, x) of a pixel, for images that do not say.")
     pixel_unit: Literal["um", "m"] = Field("um", description="um for slides, m for ground.")
+    max_pixels: int = Field(MAX_PIXELS, ge=1, description="An image that declares more is refused.")
 
     def spec(self) -> SourceSpec:
         """The same as the other rooms know it."""
@@ -29,4 +30,5 @@ class ImageRequest(BaseModel):
             bands=tuple(self.bands.items()),
             nodata=self.nodata,
             pixel_size=PixelSize(y=size[0], x=size[1], unit=self.pixel_unit) if size else None,
+            max_pixels=self.max_pixels,
         )

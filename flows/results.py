@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -17,8 +18,10 @@ from flows.display import convert
 from flows.picture import draw_overview
 from flows.recipe import Recipe
 from flows.report import render_report
+from storage.ledger import tiles_of
 from storage.plan import RunPlan
 from storage.run import Run
+from tiling.errors import BadInput
 from tiling.info import native_plane
 from tiling.pixel_area import PixelAreas, pixel_areas, plane_area, window_area
 from tiling.record import TileRecord
@@ -31,15 +34,55 @@ def publish(
     run: Run, recipe: Recipe, gated: Sequence[TileRecord], segmented: Sequence[TileRecord], seconds: dict[str, float]
 ) -> dict[str, Any]:
     """Write every result file, summary.json last, and return the summary."""
-    tiles = merge_stages(gated, segmented)
+    tiles = every_tile(run.plan, gated, segmented)
     areas = pixel_areas(run.plan.image, run.plan.fine)
     summary = summarise(run.plan, recipe, tiles, areas, seconds)
     run.write_tiles(tiles)
-    run.write_text("areas.csv", areas_csv(summary))
-    run.write_file("overview.png", lambda path: draw_overview(run, tiles, summary).save(path, format="PNG"))
-    run.write_text("report.html", render_report(run, tiles, summary))
-    run.write_text("summary.json", json.dumps(summary, indent=2) + "\n")
+    run.write("areas.csv", areas_csv(summary).encode())
+    picture = io.BytesIO()
+    draw_overview(run, tiles, summary).save(picture, format="PNG")
+    run.write("overview.png", picture.getvalue())
+    run.write("report.html", render_report(run, tiles, summary, picture.getvalue()).encode())
+    run.write("summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    if summary["status"] == "complete":
+        run.finish()
     return summary
+
+
+def ledger_tiles(run: Run) -> list[TileRecord]:
+    """What the ledger says of every tile of the grid."""
+    return every_tile(run.plan, tiles_of(run.committed("gate")), tiles_of(run.committed("segment")))
+
+
+def every_tile(plan: RunPlan, gated: Sequence[TileRecord], segmented: Sequence[TileRecord]) -> list[TileRecord]:
+    """Both stages over the whole grid, in its order; a tile nobody spoke of, or that still waits, is planned."""
+    told = {
+        (t.row, t.col): replace(t, state=State.PLANNED) if t.state is State.POSITIVE else t
+        for t in merge_stages(gated, segmented)
+    }
+    rows, cols = plan.grid.shape_tiles
+    keys = [(row, col) for row in range(rows) for col in range(cols)]
+    return [told.get(key) or TileRecord(row=key[0], col=key[1], state=State.PLANNED) for key in keys]
+
+
+def finished(run: Run) -> dict[str, Any] | None:
+    """The summary of a complete run, None for any other: written last, so all of it is there."""
+    try:
+        summary = run.summary()
+    except BadInput:
+        return None  # damaged: it is made again
+    if summary is None or summary.get("status") != "complete" or not is_true(run, summary):
+        return None
+    run.finish()
+    return summary
+
+
+def is_true(run: Run, summary: dict[str, Any]) -> bool:
+    """Whether a summary says what the ledger says: neither edited nor damaged."""
+    tiles = ledger_tiles(run)
+    areas = pixel_areas(run.plan.image, run.plan.fine)
+    fresh = json.loads(json.dumps(summarise(run.plan, Recipe.model_validate(run.plan.recipe), tiles, areas, {})))
+    return all(summary.get(key) == fresh[key] for key in fresh.keys() - {"seconds", "versions"})
 
 
 def summarise(

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from downstream.area import count_classes, count_pixels
 from flows.job import Job, open_job
-from flows.reading import read_tiles
+from flows.reading import failed, kind_of, read_tiles
 from flows.span import SegmentBatch, SpanReport, report_span
+from flows.stopping import checkpoint
 from storage.ledger import BatchRecord
 from storage.run import Run
 from tiling.grid import Batch, Tile
 from tiling.record import TileRecord
-from tiling.stack import TileStack, crop_to_core
+from tiling.stack import MaskStack, TileStack, crop_to_core
 from tiling.state import State
 
 log = logging.getLogger("tilegate")
@@ -26,9 +26,11 @@ log = logging.getLogger("tilegate")
 def segment_span(run_path: str, batches: list[SegmentBatch]) -> SpanReport:
     """Segment the chosen tiles of some batches of a run, one batch after the other."""
     started = time.monotonic()
-    run, records = Run.open(Path(run_path)), []
+    run, records = Run.open(run_path), []
     with open_job(run.plan) as job:
+        assert job.segmenter is not None  # a model that cannot be loaded ends the run, not each of its tiles
         for chosen in batches:
+            checkpoint()
             record = segment_batch(job, run, chosen)
             run.commit(record)
             records.append(record)
@@ -83,16 +85,15 @@ class Canvas:
 
 def segment_tile(job: Job, tile: Tile, state: State, canvas: Canvas) -> TileRecord:
     """Read one tile with its halo, label it, count it. What fails is counted as what it is."""
+    checkpoint()
     readings = read_tiles(job.source, [tile], job.plan.fine)
     if readings.stack is None:
-        return TileRecord(row=tile.row, col=tile.col, state=State.UNREADABLE, reason=readings.unreadable[0][1])
-    try:
-        labels = label_with_one_retry(job, readings.stack)
-    except Exception as error:  # a model may fail in any way; the tile is counted, nothing is swallowed
-        reason = f"segmenter: {type(error).__name__}: {error}"
-        log.warning("tile %s of %s failed in the %s", tile.id, job.plan.image.uri, reason)
-        log.debug("where it failed", exc_info=True)
-        return TileRecord(row=tile.row, col=tile.col, state=State.FAILED, reason=reason)
+        return readings.holes[0]
+    labels = try_labels(job, readings.stack)
+    if not isinstance(labels, np.ndarray):  # a machine may stumble once; what fails twice has failed
+        labels = try_labels(job, readings.stack)
+    if not isinstance(labels, np.ndarray):
+        return failed(tile, "segmenter", labels)
     valid = crop_to_core(readings.stack.valid[0], tile)
     core_labels = np.where(valid, crop_to_core(labels, tile), 0).astype(np.uint8)
     core_pixels = np.where(valid, crop_to_core(readings.stack.pixels[0], tile), 0)
@@ -108,23 +109,29 @@ def segment_tile(job: Job, tile: Tile, state: State, canvas: Canvas) -> TileReco
     )
 
 
-def label_with_one_retry(job: Job, stack: TileStack) -> NDArray[np.uint8]:
-    """A machine may stumble once; what fails twice has failed."""
+def try_labels(job: Job, stack: TileStack) -> NDArray[np.uint8] | Exception:
+    """(h, w) labels of the one tile of a stack, or why there are none; what the failed try held is free again then."""
     try:
         return require_labels(job, stack)
-    except Exception:
-        log.debug("first try failed", exc_info=True)
-        return require_labels(job, stack)
+    except Exception as error:  # a model may fail in any way; the tile is counted, nothing is swallowed
+        log.debug("where it failed", exc_info=True)
+        return error.with_traceback(None)
 
 
 def require_labels(job: Job, stack: TileStack) -> NDArray[np.uint8]:
-    """(h, w) labels of the one tile of a stack. Raises ValueError on a wrong shape or an unknown class."""
-    segmenter = job.segmenter
-    mask = segmenter.segment(stack.pick([0], job.bands_of(segmenter)))
-    highest = int(mask.labels.max(initial=0))
-    if mask.labels.shape != stack.valid.shape or highest > len(job.plan.classes):
-        raise ValueError(
-            f"{segmenter.model.name} gave labels {mask.labels.shape} up to {highest} for tiles {stack.valid.shape} "
-            f"and {len(job.plan.classes)} classes"
-        )
-    return np.asarray(mask.labels[0])
+    """(h, w) labels of the one tile of a stack. Raises TypeError or ValueError on anything that is no mask of it."""
+    name, classes = job.segmenter.model.name, job.plan.classes
+    mask: object = job.segmenter.segment(stack.pick([0], job.bands_of(job.segmenter)))
+    if not isinstance(mask, MaskStack):
+        raise TypeError(f"{name} gave {kind_of(mask)} where a MaskStack was due")
+    labels: object = mask.labels
+    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu":
+        raise TypeError(f"{name} gave {kind_of(labels)} where labels in whole numbers were due")
+    if labels.shape != stack.valid.shape:
+        raise ValueError(f"{name} gave labels {labels.shape} for tiles {stack.valid.shape}")
+    lowest, highest = int(labels.min(initial=0)), int(labels.max(initial=0))
+    if lowest < 0 or highest > len(classes):
+        raise ValueError(f"{name} gave labels {lowest} to {highest} where there are {len(classes)} classes")
+    if tuple(mask.classes) != classes:
+        raise ValueError(f"{name} gave a mask of {mask.classes} where {classes} was due")
+    return np.asarray(labels[0], np.uint8)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from threading import Event
+from typing import Any, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -16,11 +17,14 @@ from flows.engine import Engine
 from flows.gate_stage import gate_span
 from flows.segment_stage import segment_span
 from flows.span import BatchKey, SegmentBatch, SpanReport
+from flows.stopping import heeding
 from tiling.errors import BadInput
+
+T = TypeVar("T")
 
 
 def is_passing(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Retry what another try may cure (disk, network, memory), never bad input and never a bug."""
+    """Retry what another try may cure (disk, network, time-outs, memory), never bad input and never a bug."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, (OSError, MemoryError)) and not isinstance(error, BadInput)
 
@@ -55,16 +59,22 @@ class PrefectEngine:
 
     def gate(self, run_path: str, spans: Sequence[list[BatchKey]]) -> Iterator[SpanReport]:
         """See Engine."""
-        return _finished([gate_task.submit(run_path, span) for span in spans])
+        return _finished(gate_task, run_path, spans)
 
     def segment(self, run_path: str, spans: Sequence[list[SegmentBatch]]) -> Iterator[SpanReport]:
         """See Engine."""
-        return _finished([segment_task.submit(run_path, span) for span in spans])
+        return _finished(segment_task, run_path, spans)
 
 
-def _finished(futures: list[PrefectFuture[SpanReport]]) -> Iterator[SpanReport]:
-    for future in as_completed(futures):
-        yield future.result()
+def _finished(task: Task[[str, list[T]], SpanReport], run_path: str, spans: Sequence[list[T]]) -> Iterator[SpanReport]:
+    stop = Event()
+    try:
+        with heeding(stop, run_path):  # Prefect's threads copy this context; workers of Dask do not, their spans end
+            futures: list[PrefectFuture[SpanReport]] = [task.submit(run_path, span) for span in spans]
+        for future in as_completed(futures):
+            yield future.result()
+    finally:
+        stop.set()  # a cancelled flow run, or an error in one span
 
 
 _: type[Engine] = PrefectEngine

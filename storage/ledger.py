@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import uuid
+import logging
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from storage.folder import CannotStore, Folder
 from tiling.record import TileRecord
 from tiling.state import State
 
+log = logging.getLogger("tilegate")
+
+PART = re.compile(r"r(\d+)c(\d+)\.parquet")
 Stage = Literal["gate", "segment"]
 
 
@@ -41,37 +44,63 @@ class BatchRecord:
         return f"r{self.row:04d}c{self.col:04d}"
 
 
-def write_part(folder: Path, record: BatchRecord, classes: Sequence[str], fingerprint: str) -> None:
-    """Commit a batch: temporary name, fsync, rename, fsync of the folder. Whole or absent, never half."""
+def write_part(folder: Folder, record: BatchRecord, classes: Sequence[str], fingerprint: str) -> None:
+    """Commit a batch: whole or absent, never half."""
     metadata = {"fingerprint": fingerprint, "seconds": repr(record.seconds)} | {
         f"sha256:{name}": digest for name, digest in record.shards.items()
     }
     table = table_of(record.tiles, classes if record.stage == "segment" else ()).replace_schema_metadata(metadata)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / f"{record.id}.parquet", lambda path: pq.write_table(table, path, compression="zstd"))
+    folder.write(part_name(record.stage, record.id), to_parquet(table))
 
 
-def read_parts(folder: Path, stage: Stage, classes: Sequence[str], fingerprint: str) -> list[BatchRecord]:
-    """Every committed batch of this plan, in the order of the grid; parts of another plan do not count."""
-    paths = sorted(folder.glob("r*c*.parquet")) if folder.exists() else []
-    records = (_read_part(path, stage, classes if stage == "segment" else (), fingerprint) for path in paths)
+def part_name(stage: Stage, batch_id: str) -> str:
+    """Where the commit record of a batch lies."""
+    return f"ledger/{stage}/{batch_id}.parquet"
+
+
+def read_parts(folder: Folder, stage: Stage, classes: Sequence[str], fingerprint: str) -> list[BatchRecord]:
+    """Every committed batch of this plan, in the order of the grid.
+
+    Parts of another plan do not count; nor do parts that are damaged, whose batches are done again.
+    """
+    place = f"ledger/{stage}"
+    names = sorted(name for name in folder.names(place) if PART.fullmatch(name))
+    records = (_read_part(folder, f"{place}/{name}", stage, classes, fingerprint) for name in names)
     return [record for record in records if record is not None]
 
 
-def _read_part(path: Path, stage: Stage, classes: Sequence[str], fingerprint: str) -> BatchRecord | None:
-    table = pq.read_table(path)
-    metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    if metadata.get("fingerprint") != fingerprint:
+def _read_part(folder: Folder, name: str, stage: Stage, classes: Sequence[str], fingerprint: str) -> BatchRecord | None:
+    try:
+        table = pq.read_table(pa.BufferReader(folder.read(name) or b""), page_checksum_verification=True)
+        metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+        if metadata.get("fingerprint") != fingerprint:
+            return None
+        row, col = PART.fullmatch(name.rpartition("/")[2]).groups()  # type: ignore[union-attr]
+        return BatchRecord(
+            stage=stage,
+            row=int(row),
+            col=int(col),
+            tiles=records_of(table, classes if stage == "segment" else ()),
+            shards={key[7:]: value for key, value in metadata.items() if key.startswith("sha256:")},
+            seconds=float(metadata["seconds"]),
+        )
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, CannotStore):
+            raise
+        log.warning("%s/%s is damaged, its batch counts as not done: %s", folder.uri, name, error)
         return None
-    row, col = path.stem[1:].split("c")
-    return BatchRecord(
-        stage=stage,
-        row=int(row),
-        col=int(col),
-        tiles=records_of(table, classes),
-        shards={key[7:]: value for key, value in metadata.items() if key.startswith("sha256:")},
-        seconds=float(metadata["seconds"]),
-    )
+
+
+def to_parquet(table: pa.Table) -> bytes:
+    """A table as a file, with checksums."""
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    return bytes(buffer.getvalue())
+
+
+def tiles_of(records: Iterable[BatchRecord]) -> list[TileRecord]:
+    """All tiles of some batches, in grid order."""
+    return sorted((tile for record in records for tile in record.tiles), key=lambda tile: (tile.row, tile.col))
 
 
 def table_of(tiles: Iterable[TileRecord], classes: Sequence[str]) -> pa.Table:
@@ -111,24 +140,3 @@ def records_of(table: pa.Table, classes: Sequence[str]) -> tuple[TileRecord, ...
 def _values(row: dict[str, Any], what: str, classes: Sequence[str]) -> tuple[Any, ...]:
     values = tuple(row[f"{what}:{name}"] for name in classes)
     return () if None in values else values
-
-
-def write_whole(path: Path, write: Any) -> None:
-    """Call write(temporary path), then put the file in place: a reader sees the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        write(temporary)
-        sync(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """Fsync a file or folder: it survives a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ from affine import Affine
 from tiling.errors import BadInput
 from tiling.grid import TileGrid
 from tiling.info import ImageInfo, PixelSize, Plane
-from tiling.source import SourceSpec
+from tiling.source import MAX_PIXELS, SourceSpec
 
 RESULTS_VERSION = 1
 """Raised by hand whenever a change of code changes results: runs made before cannot be resumed then."""
@@ -44,6 +44,8 @@ class RunPlan:
     """{"gate" | "segmenter": {"name", "sha256"}}."""
     recipe: dict[str, Any]
     """The recipe with every default and fitted number filled in, as plain JSON."""
+    results_version: int = field(default_factory=lambda: RESULTS_VERSION)
+    """Of the code that made the plan."""
 
     @cached_property
     def gate_grid(self) -> TileGrid:
@@ -68,9 +70,9 @@ class RunPlan:
     def _essence(self) -> dict[str, Any]:
         plain = to_json(self)
         image = {key: value for key, value in plain["image"].items() if key != "uri"}
-        keep = {key: plain[key] for key in ("identity", "fine", "grid", "gate_tile_px", "classes", "models", "recipe")}
+        kept = ("identity", "fine", "grid", "gate_tile_px", "classes", "models", "recipe", "results_version")
         given = {key: plain["source"][key] for key in ("bands", "nodata")}
-        return {**keep, **given, "image": image, "results_version": RESULTS_VERSION}
+        return {**{key: plain[key] for key in kept}, **given, "image": image}
 
     def differences(self, other: RunPlan) -> list[str]:
         """What differs, one line each: "recipe.gate.threshold: 0.1 -> 0.2"."""
@@ -88,7 +90,7 @@ def _differences(path: str, ours: Any, theirs: Any) -> list[str]:
 
 def to_json(plan: RunPlan) -> dict[str, Any]:
     """The plan as plain JSON."""
-    image = {field.name: getattr(plan.image, field.name) for field in fields(plan.image)}
+    image = {part.name: getattr(plan.image, part.name) for part in fields(plan.image)}
     image["transform"] = list(plan.image.transform)[:6] if plan.image.transform is not None else None
     image["pixel_size"] = asdict(plan.image.pixel_size)
     image["nodata"] = _json_number(plan.image.nodata)
@@ -103,6 +105,7 @@ def to_json(plan: RunPlan) -> dict[str, Any]:
         "classes": plan.classes,
         "models": plan.models,
         "recipe": plan.recipe,
+        "results_version": plan.results_version,
     }
     return dict(json.loads(json.dumps(plain)))
 
@@ -118,6 +121,7 @@ def from_json(plain: dict[str, Any]) -> RunPlan:
                 bands=tuple((name, want) for name, want in source["bands"]),
                 nodata=_number(source["nodata"]),
                 pixel_size=PixelSize(**source["pixel_size"]) if source["pixel_size"] else None,
+                max_pixels=source.get("max_pixels", MAX_PIXELS),
             ),
             identity=plain["identity"],
             image=_image(image),
@@ -126,9 +130,10 @@ def from_json(plain: dict[str, Any]) -> RunPlan:
             gate_tile_px=plain["gate_tile_px"],
             classes=tuple(plain["classes"]),
             models=plain["models"],
-            recipe=plain["recipe"],
+            recipe=dict(plain["recipe"]),
+            results_version=int(plain["results_version"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadInput(f"the run's plan is not one this version wrote: {error!r}") from error
 
 

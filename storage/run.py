@@ -1,107 +1,88 @@
-"""A run on disk: created whole, filled shard by shard, opened by anyone."""
+"""A run: created whole, filled shard by shard, opened by anyone."""
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
-import pyarrow.parquet as pq
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
+from storage.folder import LOCK, Folder, digest
 from storage.layout import FINE, GATE, MASK, ArrayLayout, arrays, geo_attributes, ome_attributes
-from storage.ledger import BatchRecord, Stage, read_parts, sync, table_of, write_part, write_whole
+from storage.ledger import BatchRecord, Stage, part_name, read_parts, table_of, to_parquet, write_part
+from storage.place import folder_at
 from storage.plan import RunPlan, from_json, to_json
+from tiling.address import public
 from tiling.errors import BadInput
 from tiling.grid import Batch
 from tiling.record import TileRecord
 
-LOCK = ".lock"
+log = logging.getLogger("tilegate")
+
+STAGES: tuple[Stage, ...] = get_args(Stage)
+ADDRESS = ".address"
+"""Where the signed address of an image is kept until its run is finished."""
 
 
 class Run:
-    """RUN/: run.zarr, ledger/, and the results beside them."""
+    """RUN/: run.zarr, ledger/, and the results beside them; on a disk or a bucket."""
 
-    def __init__(self, path: Path, plan: RunPlan) -> None:
-        """Use Run.create or Run.open."""
-        self.path, self.plan = path, plan
+    def __init__(self, folder: Folder, plan: RunPlan) -> None:
+        """Use Run.begin, Run.create or Run.open."""
+        self._folder, self.plan, self.uri = folder, plan, folder.uri
         self._arrays = arrays(plan)
+        self._opened: dict[str, Any] = {}
 
     @classmethod
-    def create(cls, path: Path, plan: RunPlan) -> Run:
+    def create(cls, place: str | Path, plan: RunPlan) -> Run:
         """Lay out every array and write the plan last; the same plan again opens the run it finds.
 
-        Raises BadInput when the folder holds another run (naming what differs) or something that is no run.
+        place: a path or s3://bucket/prefix. Raises BadInput when the folder holds another run (naming what differs) or
+        something that is no run.
         """
-        found = cls.find(path, plan)
-        if found is not None:
-            if found.plan.source.uris == plan.source.uris:
-                return found
-            zarr.open_group(path / "run.zarr", mode="r+").attrs.update(_attributes(plan))  # the same image, moved
-            return cls(path, plan)
-        run = cls(path, plan)
-        root = zarr.open_group(path / "run.zarr", mode="w")
-        for layout in run._arrays.values():
-            _create_array(root, layout)
-        root.attrs.update(_attributes(plan))
-        return run
+        folder = folder_at(place)
+        found = _find(folder, plan)
+        if found is None:
+            root = zarr.open_group(folder.zarr("run.zarr"), mode="w")
+            for layout in arrays(plan).values():
+                _create_array(root, layout)
+        elif found.source.uris == plan.source.uris:
+            return cls(folder, found)
+        _write_plan(folder, plan)  # new, or the same image under another name
+        return cls(folder, plan)
 
     @classmethod
     @contextmanager
-    def begin(cls, path: Path, plan: RunPlan) -> Iterator[Run]:
-        """Create or find the run and hold it for this process. Raises BadInput while another process holds it.
-
-        The kernel lets go of the lock when its process ends, however it ends: no stale lock can block a resume.
-        """
-        cls.find(path, plan)  # refuses before anything is touched
-        path.mkdir(parents=True, exist_ok=True)
-        with (path / LOCK).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BadInput(f"another process is working on {path}; wait for it, or stop it first") from None
-            yield cls.create(path, plan)
+    def begin(cls, place: str | Path, plan: RunPlan) -> Iterator[Run]:
+        """Create or find the run and hold it for this process. Raises BadInput while another process holds it."""
+        folder = folder_at(place)
+        _find(folder, plan)  # refuses before anything is touched
+        with folder.hold():
+            yield cls.create(place, plan)
 
     @classmethod
-    def find(cls, path: Path, plan: RunPlan) -> Run | None:
+    def find(cls, place: str | Path, plan: RunPlan) -> Run | None:
         """The run of this very plan in a folder, None where there is room for one. Raises BadInput otherwise."""
-        found = cls._stored_plan(path)
-        if found is not None:
-            _require_same(path, plan, found)
-            return cls(path, found)
-        if path.is_file():
-            raise BadInput(f"{path} is a file; --out names a folder")
-        if (
-            _names(path) - {"run.zarr", LOCK}
-            or {name.split(".")[0] for name in _names(path / "run.zarr")} - _INTERRUPTED
-        ):
-            raise BadInput(f"{path} is not empty and holds no run; choose a new folder with --out")
-        return None
+        folder = folder_at(place)
+        found = _find(folder, plan)
+        return None if found is None else cls(folder, found)
 
     @classmethod
-    def open(cls, path: Path) -> Run:
+    def open(cls, place: str | Path) -> Run:
         """An existing run. Raises BadInput when there is none."""
-        plan = cls._stored_plan(path)
+        folder = folder_at(place)
+        plan = _stored_plan(folder)
         if plan is None:
-            raise BadInput(f"{path} holds no run (no plan in {path / 'run.zarr'})")
-        return cls(path, plan)
-
-    @staticmethod
-    def _stored_plan(path: Path) -> RunPlan | None:
-        try:
-            attributes = json.loads((path / "run.zarr" / "zarr.json").read_text()).get("attributes", {})
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except json.JSONDecodeError as error:
-            raise BadInput(f"{path / 'run.zarr' / 'zarr.json'} is damaged: {error}") from error
-        return from_json(attributes["tilegate"]["plan"]) if "tilegate" in attributes else None
+            raise BadInput(f"{folder.uri} holds no run (no plan in {folder.uri}/run.zarr)")
+        return cls(folder, plan)
 
     def write_gate_pixels(self, batch: Batch, pixels: NDArray[np.generic]) -> dict[str, str]:
         """(band, y, x) of the batch on the gate plane, whole and once. Returns {array: sha256 of its shard}."""
@@ -117,47 +98,67 @@ class Run:
 
     def commit(self, record: BatchRecord) -> None:
         """Say that a batch is done; call it after its shards are written."""
-        write_part(self._ledger(record.stage), record, self.plan.classes, self.plan.fingerprint)
+        write_part(self._folder, record, self.plan.classes, self.plan.fingerprint)
 
     def committed(self, stage: Stage) -> list[BatchRecord]:
         """Every batch done in a stage, in grid order."""
-        return read_parts(self._ledger(stage), stage, self.plan.classes, self.plan.fingerprint)
+        return read_parts(self._folder, stage, self.plan.classes, self.plan.fingerprint)
+
+    def drop_damaged(self) -> int:
+        """Take back the commit of every batch whose shards are gone or hold other bytes. Returns how many."""
+        dropped = 0
+        for stage in STAGES:
+            records = self.committed(stage)
+            files = [{self._shard(name, r): sha256 for name, sha256 in r.shards.items()} for r in records]
+            damaged = self._folder.damaged({name: sha256 for named in files for name, sha256 in named.items()})
+            for record, named in zip(records, files, strict=True):
+                if damaged & named.keys():
+                    log.warning("%s/%s is damaged; its batch is done again", self.uri, min(damaged & named.keys()))
+                    self._folder.remove(part_name(stage, record.id))
+                    dropped += 1
+        return dropped
 
     def array(self, name: str) -> zarr.Array[Any]:
         """One array to read from: pixels/fine, pixels/gate or mask/0."""
-        return zarr.open_array(self.path / "run.zarr" / name, mode="r")
+        return zarr.open_array(self._folder.zarr(f"run.zarr/{name}"), mode="r", zarr_format=3)
 
     def write_tiles(self, tiles: list[TileRecord]) -> None:
         """tiles.parquet: the ledger compacted, one row per tile of the grid."""
-        table = table_of(tiles, self.plan.classes)
-        write_whole(self.path / "tiles.parquet", lambda path: pq.write_table(table, path, compression="zstd"))
+        self.write("tiles.parquet", to_parquet(table_of(tiles, self.plan.classes)))
 
-    def write_text(self, name: str, text: str) -> Path:
+    def write(self, name: str, data: bytes) -> None:
         """A result file beside the store, whole or absent."""
-        write_whole(self.path / name, lambda path: path.write_text(text))
-        return self.path / name
+        self._folder.write(name, data)
 
-    def write_file(self, name: str, write: Callable[[Path], object]) -> Path:
-        """A result file that `write` makes at the path it is given."""
-        write_whole(self.path / name, write)
-        return self.path / name
+    def read(self, name: str) -> bytes | None:
+        """A result file, None when there is none."""
+        return self._folder.read(name)
 
     def summary(self) -> dict[str, Any] | None:
-        """summary.json, or None before the run was summarised."""
-        path = self.path / "summary.json"
-        return dict(json.loads(path.read_text())) if path.exists() else None
+        """summary.json, or None before the run was summarised. Raises BadInput when it is damaged."""
+        text = self.read("summary.json")
+        try:
+            return None if text is None else dict(json.loads(text))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise BadInput(f"{self.uri}/summary.json is damaged: {error}. Make it again: tilegate resume") from error
 
-    def _ledger(self, stage: Stage) -> Path:
-        return self.path / "ledger" / stage
+    def finish(self) -> None:
+        """Forget what only an unfinished run needs: the signed address of its image."""
+        self._folder.remove(ADDRESS)
+
+    def _shard(self, name: str, record: BatchRecord) -> str:
+        return f"run.zarr/{self._arrays[name].shard_file(record.row, record.col)}"
 
     def _write(self, name: str, batch: Batch, values: NDArray[Any]) -> dict[str, str]:
         layout = self._arrays[name]
         side_y, side_x = (layout.shards or layout.chunks)[-2:]
         rows = slice(batch.row * side_y, batch.row * side_y + values.shape[-2])
         cols = slice(batch.col * side_x, batch.col * side_x + values.shape[-1])
-        array: Any = zarr.open_array(self.path / "run.zarr" / name, mode="r+")
-        array[..., rows, cols] = values
-        return {name: _seal(self.path / "run.zarr" / layout.shard_file(batch.row, batch.col))}
+        if name not in self._opened:  # its metadata is read once, not per shard: a bucket takes a request for each
+            self._opened[name] = zarr.open_array(self._folder.zarr(f"run.zarr/{name}"), mode="r+", zarr_format=3)
+        self._opened[name][..., rows, cols] = values
+        stored = self._folder.read(f"run.zarr/{layout.shard_file(batch.row, batch.col)}")
+        return {name: digest(stored)}  # "" where zarr wrote none because all is background
 
 
 def probe(folder: Path, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -173,8 +174,43 @@ _INTERRUPTED = {"zarr", "pixels", "mask"}
 """What a creation that was cut off may leave in run.zarr; anything else is somebody's work."""
 
 
-def _names(folder: Path) -> set[str]:
-    return {child.name for child in folder.iterdir()} if folder.is_dir() else set()
+def _find(folder: Folder, plan: RunPlan) -> RunPlan | None:
+    found = _stored_plan(folder)
+    if found is not None:
+        _require_same(folder.uri, plan, found)
+    elif folder.names() - {"run.zarr", LOCK, ADDRESS} or _stems(folder) - _INTERRUPTED:
+        raise BadInput(f"{folder.uri} is not empty and holds no run; choose a new folder with --out")
+    return found
+
+
+def _stems(folder: Folder) -> set[str]:
+    return {name.lstrip(".").split(".")[0] for name in folder.names("run.zarr")}
+
+
+def _stored_plan(folder: Folder) -> RunPlan | None:
+    """The plan in a folder, with the full address of its image. Raises BadInput when it is damaged."""
+    text = folder.read("run.zarr/zarr.json")
+    if text is None:
+        return None
+    try:
+        attributes = json.loads(text).get("attributes", {})
+        if "tilegate" not in attributes:
+            return None
+        plan, fingerprint = from_json(attributes["tilegate"]["plan"]), attributes["tilegate"]["fingerprint"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BadInput(f"{folder.uri}/run.zarr/zarr.json is damaged: {error}") from error
+    if plan.fingerprint != fingerprint:
+        raise BadInput(f"{folder.uri}/run.zarr/zarr.json is damaged: its plan is not the one it was written with")
+    address = folder.read(ADDRESS)
+    return plan if address is None else replace(plan, source=replace(plan.source, uris=tuple(json.loads(address))))
+
+
+def _write_plan(folder: Folder, plan: RunPlan) -> None:
+    """The plan, whose address anyone may read; a signed one lies aside for the owner until the run is finished."""
+    shown = replace(plan, source=replace(plan.source, uris=tuple(map(public, plan.source.uris))))
+    if shown.source.uris != plan.source.uris:
+        folder.write(ADDRESS, json.dumps(plan.source.uris).encode(), private=True)
+    zarr.open_group(folder.zarr("run.zarr"), mode="r+", zarr_format=3).attrs.update(_attributes(shown))
 
 
 def _attributes(plan: RunPlan) -> dict[str, Any]:
@@ -195,21 +231,11 @@ def _create_array(root: zarr.Group, layout: ArrayLayout) -> None:
     )
 
 
-def _require_same(path: Path, plan: RunPlan, found: RunPlan) -> None:
+def _require_same(place: str, plan: RunPlan, found: RunPlan) -> None:
     if found.fingerprint == plan.fingerprint:
         return
-    changes = found.differences(plan)
-    lines = "\n  ".join(changes[:12] or ["the version of tilegate that wrote it"])
+    lines = "\n  ".join(found.differences(plan)[:12])
     raise BadInput(
-        f"{path} holds another run; it is left as it is. What differs (there -> asked for):\n  {lines}\n"
+        f"{place} holds another run; it is left as it is. What differs (there -> asked for):\n  {lines}\n"
         "Choose another folder with --out, or ask for exactly that run to finish it."
     )
-
-
-def _seal(shard: Path) -> str:
-    """Fsync a shard and its folder; sha256 of the file, or "" where zarr wrote none because all is background."""
-    if not shard.exists():
-        return ""
-    sync(shard)
-    sync(shard.parent)
-    return hashlib.sha256(shard.read_bytes()).hexdigest()

@@ -12,6 +12,7 @@ import pytest
 import rasterio
 import tifffile
 from affine import Affine
+from hypothesis import settings
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 
@@ -19,6 +20,9 @@ from storage.plan import RunPlan
 from tiling.grid import TileGrid
 from tiling.info import ImageInfo, PixelSize, plane_at
 from tiling.source import SourceSpec
+
+settings.register_profile("patient", deadline=None)  # a busy machine is no bug
+settings.load_profile("patient")
 
 UTM = Affine(10, 0, 500_000, 0, -10, 5_000_000)
 """10 m pixels, north-up."""

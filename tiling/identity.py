@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from tiling.address import is_remote
 from tiling.info import Plane
-from tiling.open import gdal_path, is_remote, open_source
+from tiling.open import gdal_path, open_source
 from tiling.source import SourceSpec
 from tiling.window import Window
 

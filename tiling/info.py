@@ -46,7 +46,7 @@ class ImageInfo:
     """One image at its native pixel size."""
 
     uri: str
-    """Where it is, as a person would write it; several files are joined by a comma."""
+    """Where it is, without passwords and signatures; several files are joined by a comma."""
     kind: Literal["raster", "slide"]
     """raster: georeferenced, metres. slide: micrometres."""
     shape_px: tuple[int, int]

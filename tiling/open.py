@@ -4,21 +4,47 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from tiling.errors import BadInput
+from tiling.address import is_remote
+from tiling.errors import BadInput, TilegateError
+from tiling.info import ImageInfo
 from tiling.source import Source, SourceSpec
+
+FAR = 1e10
+"""No coordinate on Earth is as large, in metres, feet or degrees; the equator is 4e7 m long."""
 
 
 def open_source(spec: SourceSpec) -> Source:
-    """The image a spec describes. Raises BadInput: missing, empty, a directory, not an image, no pixel size."""
+    """The image a spec describes. Raises BadInput: missing, empty, not an image, too large, no pixel size.
+
+    Whatever a library says of a file made to break it is BadInput, too: this is the one door that files come in by.
+    """
     spec = replace(spec, uris=tuple(gdal_path(uri) for uri in spec.uris))
     for uri in spec.uris:
         require_file(uri)
-    if len(spec.uris) == 1 and not is_remote(spec.uri):
+    try:
+        source = _open(spec)
+    except TilegateError:
+        raise
+    except Exception as error:  # struct.error, MemoryError, CRSError, …: no list of them would ever be whole
+        raise BadInput(
+            f"{spec.uri} is damaged or not an image: {type(error).__name__}: {error}. Fetch or write it again; "
+            "gdalinfo or openslide-show-properties say what others make of it."
+        ) from error
+    try:
+        require_sane(source.info, spec.max_pixels)
+    except BaseException:
+        source.close()
+        raise
+    return source
+
+
+def _open(spec: SourceSpec) -> Source:
+    """By OpenSlide where it is a slide, by GDAL otherwise."""
+    if len(spec.uris) == 1 and not is_remote(spec.uris[0]):
         from tiling.slide import SlideSource, slide_vendor
 
-        vendor = slide_vendor(spec.uri)
+        vendor = slide_vendor(spec.uris[0])
         if vendor is not None and (vendor != "generic-tiff" or is_plain_slide(spec)):
             return SlideSource(spec)
     from tiling.raster import RasterSource
@@ -26,9 +52,17 @@ def open_source(spec: SourceSpec) -> Source:
     return RasterSource(spec)
 
 
-def is_remote(uri: str) -> bool:
-    """True for URLs and GDAL's virtual file systems."""
-    return uri.startswith("/vsi") or len(urlsplit(uri).scheme) > 1
+def require_sane(info: ImageInfo, max_pixels: int) -> None:
+    """Raise BadInput for a size nobody asked for, or a place that is no number."""
+    height, width = info.shape_px
+    if height * width > max_pixels:
+        raise BadInput(
+            f"{info.uri} declares {height:,} x {width:,} px = {height * width:.3g} pixels, more than {max_pixels:.3g}: "
+            "a few bytes can claim any size. Raise it with --max-pixels if the file is to be trusted."
+        )
+    numbers = tuple(info.transform or ())[:6]
+    if not all(abs(number) < FAR for number in numbers):  # NaN compares as False
+        raise BadInput(f"{info.uri} has a geotransform that is no place on Earth: {numbers}; assign the true one")
 
 
 def gdal_path(uri: str) -> str:
@@ -59,7 +93,7 @@ def is_plain_slide(spec: SourceSpec) -> bool:
     from tifffile import TiffFile
 
     geo_tags = {33550, 33922, 34264, 34735}  # pixel scale, tie points, transformation, geo keys
-    with TiffFile(spec.uri) as tiff:
+    with TiffFile(spec.uris[0]) as tiff:
         page = tiff.pages.first
         has_place = bool(geo_tags & {tag.code for tag in page.tags})
         is_photo = page.dtype == "uint8" and page.samplesperpixel in {1, 3, 4}

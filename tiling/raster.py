@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
+from pathlib import Path
 
 import numpy as np
 import rasterio
@@ -15,23 +16,16 @@ from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.windows import Window as GdalWindow
 
+from tiling.address import is_remote
 from tiling.errors import BadData, BadInput
 from tiling.info import ImageInfo, Plane
+from tiling.raster_damage import drop_sparse, listening, require_ends
+from tiling.raster_gdal import ENVIRONMENT, open_image
 from tiling.raster_info import info_of, name_bands, require_one_grid
 from tiling.source import Pixels, Source, SourceSpec, nearest_finer, read_level
 from tiling.window import Window
 
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # refused in our own words, with what to do
-ENVIRONMENT = {
-    "GDAL_CACHEMAX": 128,
-    # ^ MB; the default is 5 % of the machine, per process
-    "GDAL_HTTP_MAX_RETRY": 4,
-    "GDAL_HTTP_RETRY_DELAY": 1,
-    "GDAL_HTTP_CONNECTTIMEOUT": 10,
-    "GDAL_HTTP_TIMEOUT": 60,
-    "VSI_CACHE": True,
-    # ^ remote headers are read once, not once per block
-}
 
 
 @dataclass(slots=True)
@@ -47,8 +41,21 @@ class _File:
         if level == 0:
             return self.base
         if level not in self.levels:
-            self.levels[level] = rasterio.open(self.uri, overview_level=level - 1)
+            self.levels[level] = open_image(self.uri, overview_level=level - 1)
         return self.levels[level]
+
+    def path(self, level: int) -> Path | None:
+        """The local file that holds the blocks of a level, or None for a remote one."""
+        side = Path(f"{self.uri}.ovr")
+        return None if is_remote(self.uri) else side if level and side.exists() else Path(self.uri)
+
+    def reopen(self, level: int) -> None:
+        """Empty GDAL's cache: after a failure or a warning it would give the block out as good the next time."""
+        self.at(level).close()
+        if level == 0:
+            self.base = open_image(self.uri)
+        else:
+            self.levels[level] = open_image(self.uri, overview_level=level - 1)
 
     def close(self) -> None:
         for dataset in (self.base, *self.levels.values()):
@@ -92,19 +99,36 @@ class RasterSource:
 
     def _read(self, part: Window, level: int) -> Pixels:
         where = f"{self._info.uri} rows {part.y}-{part.y_stop} columns {part.x}-{part.x_stop}"
+        with rasterio.Env(**ENVIRONMENT):
+            try:
+                with listening():
+                    return self._read_files(part, level)
+            except (RasterioError, RasterioIOError, BadData) as error:
+                self._forget(level)
+                why = error.__cause__ or error
+                raise BadData(f"{where}{f' of overview {level}' if level else ''} cannot be read: {why}") from error
+
+    def _read_files(self, part: Window, level: int) -> Pixels:
+        """The bands of all files. Raises BadData or RasterioError."""
         data = np.empty((len(self._bands), *part.shape_px), self._info.dtype)
         valid = np.ones(part.shape_px, bool)
-        try:
-            with rasterio.Env(**ENVIRONMENT):
-                for number, file in enumerate(self._files):
-                    places = [i for i, band in enumerate(self._bands) if band.file == number]
-                    if places:
-                        indexes = [self._bands[i].index for i in places]
-                        data[places] = _read_bands(file.at(level), indexes, part)
-                        valid &= self._valid(file.at(level), indexes, data[places], part)
-        except (RasterioError, RasterioIOError) as error:
-            raise BadData(f"{where}{f' of overview {level}' if level else ''} cannot be read: {error}") from error
+        for number, file in enumerate(self._files):
+            places = [i for i, band in enumerate(self._bands) if band.file == number]
+            if places:
+                indexes, dataset = [self._bands[i].index for i in places], file.at(level)
+                data[places] = _read_bands(dataset, indexes, part)
+                valid &= self._valid(dataset, indexes, data[places], part)
+                drop_sparse(valid, data[places], dataset, indexes, part)
+                path = file.path(level)
+                if path is not None:
+                    require_ends(dataset, path, indexes, part)
         return Pixels(data, valid)
+
+    def _forget(self, level: int) -> None:
+        """Reopen the files at a level; one that is gone stays closed, and the next read tries again."""
+        for file in self._files:
+            with suppress(RasterioError):
+                file.reopen(level)
 
     def _valid(
         self, dataset: rasterio.DatasetReader, indexes: list[int], data: NDArray[np.generic], part: Window
@@ -131,7 +155,7 @@ def _gdal_window(part: Window) -> GdalWindow:
 
 
 def _open(uri: str) -> rasterio.DatasetReader:
-    dataset = rasterio.open(uri)
+    dataset = open_image(uri)
     if dataset.count == 0:
         names = ", ".join(dataset.subdatasets[:4]) or "none"
         raise BadInput(f"{uri} holds no bands of its own; open one of its subdatasets: {names}")
@@ -145,12 +169,6 @@ def _level_scales(files: list[_File]) -> list[tuple[float, float]]:
     height, width = shapes[0][0]
     alike = takewhile(lambda level: len(set(level)) == 1, shapes)
     return [(height / level[0][0], width / level[0][1]) for level in alike]
-
-
-def drivers() -> set[str]:
-    """Short names of the formats this GDAL knows."""
-    with rasterio.Env() as env:
-        return set(env.drivers())
 
 
 def codecs() -> list[str]:

@@ -99,6 +99,7 @@ def info_of(datasets: Sequence[DatasetReader], bands: Sequence[Band], spec: Sour
     own = [d.nodatavals[b.index - 1] for d, b in zip(used, bands, strict=True)]
     nodata = spec.nodata if spec.nodata is not None else own[0] if len(set(map(repr, own))) == 1 else None  # NaN != NaN
     masked = any(MaskFlags.all_valid not in d.mask_flag_enums[b.index - 1] for d, b in zip(used, bands, strict=True))
+    sparse = any(dataset.driver == "GTiff" for dataset in used)  # may be: to know it, every block would be asked
     return ImageInfo(
         uri=spec.uri,
         kind="slide" if size.unit == "um" else "raster",
@@ -109,7 +110,7 @@ def info_of(datasets: Sequence[DatasetReader], bands: Sequence[Band], spec: Sour
         pixel_size=size,
         transform=first.transform if crs else None,
         crs=crs,
-        may_hide_data=masked or nodata is not None or dtype.kind == "f",
+        may_hide_data=sparse or masked or nodata is not None or dtype.kind == "f",
     )
 
 

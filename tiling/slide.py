@@ -26,7 +26,7 @@ class SlideSource:
         """Open the slide. Raises BadInput when it cannot be opened or states no believable mpp."""
         if len(spec.uris) != 1:
             raise BadInput(f"a slide is one file, but {len(spec.uris)} were given: {spec.uri}")
-        self._uri, self._spec = spec.uri, spec
+        self._uri, self._spec = spec.uris[0], spec
         self._slide = self._open()
         try:
             self._bounds = _bounds(self._slide.properties, self._slide.dimensions)

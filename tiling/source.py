@@ -8,10 +8,14 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tiling.address import public
 from tiling.errors import BadInput
 from tiling.info import ImageInfo, PixelSize, Plane
 from tiling.resample import area_average
 from tiling.window import Window
+
+MAX_PIXELS = 100_000_000_000
+"""Pixels an image may declare unless the caller allows more: 316,000 on a side, five times the largest slides."""
 
 
 class Pixels(NamedTuple):
@@ -52,11 +56,13 @@ class SourceSpec:
     """A nodata value for rasters that forgot to declare theirs; replaces the file's own."""
     pixel_size: PixelSize | None = None
     """Overrides the file: um for slides (mpp), m for rasters without a usable CRS."""
+    max_pixels: int = MAX_PIXELS
+    """An image that declares more pixels is refused: a few bytes can claim a size that nobody could ever read."""
 
     @property
     def uri(self) -> str:
-        """All paths in one text."""
-        return ",".join(self.uris)
+        """All addresses in one text, as anybody may see them: without passwords and signatures."""
+        return ",".join(map(public, self.uris))
 
 
 class ArraySource:

@@ -42,9 +42,16 @@ def test_a_corrupt_block_costs_its_own_tiles_only(make_scene, tilegate, tmp_path
     assert summary["area"]["classes"][0]["pixels"] == rest.sum()
     told = tilegate("report", tmp_path / "run")
     assert told.code == 3
-    assert "rows 64-96" in told.out
+    assert "4 x unreadable (40.96 ha)" in told.out
+    assert "rows 64-128 columns 128-192" in told.out
     assert "PARTIAL" in told.out
-    assert "rows 64-96" in (tmp_path / "run" / "report.html").read_text()
+    assert "rows 64-128 columns 128-192" in (tmp_path / "run" / "report.html").read_text()
+    told = tilegate("report", tmp_path / "run", "--json")
+    (hole,) = told.json.pop("holes")
+    assert told.json.keys() >= summary.keys()
+    assert (hole["state"], hole["tiles"], hole["area"]) == ("unreadable", 4, summary["area"]["not_observed"])
+    assert hole["windows"] == [[64, 128, 32, 32], [64, 160, 32, 32], [96, 128, 32, 32], [96, 160, 32, 32]]
+    assert "scene.tif rows …-… columns …-… cannot be read" in hole["reason"]
 
 
 class Moody:
@@ -170,7 +177,8 @@ def test_a_gate_that_is_mended_leaves_no_trace_of_the_first_draw(make_scene, mea
     for name in ("mask/0", "pixels/fine", "pixels/gate"):
         assert np.array_equal(one.array(name)[...], other.array(name)[...]), name
     assert (tmp_path / "mended/tiles.parquet").read_bytes() == (tmp_path / "unbroken/tiles.parquet").read_bytes()
-    files = [{p.relative_to(run.path) for p in run.path.rglob("c/**/*")} for run in (one, other)]
+    folders = (tmp_path / "unbroken", tmp_path / "mended")
+    files = [{p.relative_to(folder) for p in folder.rglob("c/**/*")} for folder in folders]
     assert files[0] == files[1]
     mask = other.array("mask/0")[...]
     assert (mask == 1).sum() == mended["area"]["classes"][0]["pixels"]

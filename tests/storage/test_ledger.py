@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.ledger import BatchRecord, read_parts, records_of, table_of, write_part, write_whole
+from storage.disk import LocalFolder
+from storage.ledger import BatchRecord, read_parts, records_of, table_of, write_part
 from tiling.record import TileRecord
 from tiling.state import State
 
@@ -61,29 +63,29 @@ def test_rows_come_back_to_the_bit(records: tuple[TileRecord, ...]) -> None:
 
 @pytest.mark.parametrize("record", [GATE, SEGMENT], ids=["gate", "segment"])
 def test_a_part_comes_back_as_it_was_written(record: BatchRecord, tmp_path: Path) -> None:
-    write_part(tmp_path / "ledger", record, CLASSES, "print")
-    assert read_parts(tmp_path / "ledger", record.stage, CLASSES, "print") == [record]
+    write_part(LocalFolder(tmp_path), record, CLASSES, "print")
+    assert read_parts(LocalFolder(tmp_path), record.stage, CLASSES, "print") == [record]
 
 
 def test_a_part_is_a_table_anyone_can_read(tmp_path: Path) -> None:
-    write_part(tmp_path, SEGMENT, CLASSES, "print")
-    rows = pq.read_table(tmp_path / "r0000c0007.parquet").to_pylist()
+    write_part(LocalFolder(tmp_path), SEGMENT, CLASSES, "print")
+    rows = pq.read_table(tmp_path / "ledger" / "segment" / "r0000c0007.parquet").to_pylist()
     assert [row["pixels:water"] for row in rows] == [2**40, 0, None]
     assert [row["state"] for row in rows] == ["segmented", "audited", "failed"]
 
 
 def test_parts_of_another_plan_do_not_count(tmp_path: Path) -> None:
-    write_part(tmp_path, GATE, CLASSES, "print")
+    write_part(LocalFolder(tmp_path), GATE, CLASSES, "print")
     other = BatchRecord(stage="gate", row=0, col=0, tiles=GATE.tiles, shards={}, seconds=1.0)
-    write_part(tmp_path, other, ("other", "classes"), "another print")
-    assert read_parts(tmp_path, "gate", CLASSES, "print") == [GATE]
+    write_part(LocalFolder(tmp_path), other, ("other", "classes"), "another print")
+    assert read_parts(LocalFolder(tmp_path), "gate", CLASSES, "print") == [GATE]
 
 
 def test_a_batch_done_twice_counts_once_and_the_last_word_holds(tmp_path: Path) -> None:
     again = BatchRecord(stage="gate", row=3, col=12, tiles=GATE.tiles[:1], shards={}, seconds=9.0)
-    write_part(tmp_path, GATE, CLASSES, "print")
-    write_part(tmp_path, again, CLASSES, "print")
-    assert read_parts(tmp_path, "gate", CLASSES, "print") == [again]
+    write_part(LocalFolder(tmp_path), GATE, CLASSES, "print")
+    write_part(LocalFolder(tmp_path), again, CLASSES, "print")
+    assert read_parts(LocalFolder(tmp_path), "gate", CLASSES, "print") == [again]
 
 
 def test_parts_come_in_the_order_of_the_grid(tmp_path: Path) -> None:
@@ -91,28 +93,31 @@ def test_parts_come_in_the_order_of_the_grid(tmp_path: Path) -> None:
     shuffled = random.Random(1).sample(keys, len(keys))
     for row, col in shuffled:
         record = BatchRecord(stage="gate", row=row, col=col, tiles=(), shards={}, seconds=0.0)
-        write_part(tmp_path, record, CLASSES, "print")
-    assert [(r.row, r.col) for r in read_parts(tmp_path, "gate", CLASSES, "print")] == keys
+        write_part(LocalFolder(tmp_path), record, CLASSES, "print")
+    assert [(r.row, r.col) for r in read_parts(LocalFolder(tmp_path), "gate", CLASSES, "print")] == keys
 
 
 def test_what_a_crash_leaves_is_not_a_part(tmp_path: Path) -> None:
-    assert read_parts(tmp_path / "nowhere", "gate", CLASSES, "print") == []
-    write_part(tmp_path, GATE, CLASSES, "print")
-    (tmp_path / ".r0000c0000.parquet.1234abcd.tmp").write_bytes(b"PAR1 half a fi")
-    assert read_parts(tmp_path, "gate", CLASSES, "print") == [GATE]
+    assert read_parts(LocalFolder(tmp_path / "nowhere"), "gate", CLASSES, "print") == []
+    write_part(LocalFolder(tmp_path), GATE, CLASSES, "print")
+    (tmp_path / "ledger" / "gate" / ".r0000c0000.parquet.1234abcd.tmp").write_bytes(b"PAR1 half a fi")
+    assert read_parts(LocalFolder(tmp_path), "gate", CLASSES, "print") == [GATE]
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    target = tmp_path / "summary.json"
-    write_whole(target, lambda path: path.write_text("old"))
-
-    def fail(path: Path) -> None:
-        path.write_text("half of the n")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_whole(target, fail)
-    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
-    assert target.read_text() == "old"
-    write_whole(target, lambda path: path.write_text("new"))
-    assert target.read_text() == "new"
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "renamed column"])
+def test_a_damaged_part_is_a_batch_to_do_again(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    write_part(LocalFolder(tmp_path), SEGMENT, CLASSES, "print")
+    write_part(LocalFolder(tmp_path), replace(SEGMENT, row=1), CLASSES, "print")
+    path = tmp_path / "ledger" / "segment" / "r0000c0007.parquet"
+    whole = path.read_bytes()
+    column = whole.index(b"valid_area")
+    path.write_bytes(
+        {
+            "cut": whole[: len(whole) // 2],
+            "flipped": whole[:40] + bytes([whole[40] ^ 4]) + whole[41:],  # in the first page: its checksum tells
+            "empty": b"",
+            "renamed column": whole.replace(whole[column : column + 10], b"valid_arex"),
+        }[damage]
+    )
+    assert read_parts(LocalFolder(tmp_path), "segment", CLASSES, "print") == [replace(SEGMENT, row=1)]
+    assert "r0000c0007.parquet is damaged" in caplog.text

@@ -90,7 +90,9 @@ def test_a_difference_reads_from_what_there_is_to_what_was_asked(tiny_plan: Make
 def test_a_change_of_code_that_changes_results_counts(tiny_plan: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:
     before = tiny_plan().fingerprint
     monkeypatch.setattr(storage.plan, "RESULTS_VERSION", storage.plan.RESULTS_VERSION + 1)
-    assert tiny_plan().fingerprint != before
+    later = tiny_plan()
+    assert later.fingerprint != before
+    assert tiny_plan(results_version=1).differences(later) == ["results_version: 1 -> 2"]
 
 
 def test_where_the_image_lies_does_not_count(tiny_plan: MakePlan) -> None:

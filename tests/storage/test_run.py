@@ -34,7 +34,7 @@ def files(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 def stored(run: Run, name: str) -> NDArray[Any]:
     """An array as anyone with Zarr reads it."""
-    return np.asarray(zarr.open_group(run.path / "run.zarr", mode="r")[name][...])
+    return np.asarray(zarr.open_group(Path(run.uri) / "run.zarr", mode="r")[name][...])
 
 
 def test_creating_twice_opens_the_same_run(tiny_plan: MakePlan, tmp_path: Path) -> None:
@@ -91,24 +91,24 @@ def test_a_store_of_someone_else_is_not_wiped(tiny_plan: MakePlan, tmp_path: Pat
 def test_an_interrupted_creation_is_simply_done_again(tiny_plan: MakePlan, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", tiny_plan())
     run.write_mask(run.plan.grid.batch(1, 1), np.ones((18, 32), np.uint8))
-    zarr.open_group(run.path / "run.zarr", mode="r+").attrs.clear()  # the plan is written last: it was not reached
+    zarr.open_group(Path(run.uri) / "run.zarr", mode="r+").attrs.clear()  # the plan is written last: it was not reached
     with pytest.raises(BadInput, match="holds no run"):
-        Run.open(run.path)
-    assert Run.create(run.path, tiny_plan()).plan == tiny_plan()
-    assert Run.open(run.path).plan == tiny_plan()
+        Run.open(Path(run.uri))
+    assert Run.create(Path(run.uri), tiny_plan()).plan == tiny_plan()
+    assert Run.open(Path(run.uri)).plan == tiny_plan()
     assert not stored(run, "mask/0").any()
 
 
 def test_a_damaged_store_is_said(tiny_plan: MakePlan, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", tiny_plan())
-    (run.path / "run.zarr" / "zarr.json").write_text('{"half": ')
+    (Path(run.uri) / "run.zarr" / "zarr.json").write_text('{"half": ')
     with pytest.raises(BadInput, match=r"zarr\.json is damaged"):
         Run.create(tmp_path / "run", tiny_plan())
 
 
 def test_every_array_is_laid_out_at_once(tiny_plan: MakePlan, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", tiny_plan())
-    root = zarr.open_group(run.path / "run.zarr", mode="r")
+    root = zarr.open_group(Path(run.uri) / "run.zarr", mode="r")
     layout = {name: (root[name].shape, str(root[name].dtype)) for name in ("pixels/fine", "pixels/gate", "mask/0")}
     assert layout == {
         "pixels/fine": ((2, 50, 70), "uint16"),
@@ -119,7 +119,7 @@ def test_every_array_is_laid_out_at_once(tiny_plan: MakePlan, tmp_path: Path) ->
     assert root["mask/0"].chunks == (16, 16)
     assert root["pixels/gate"].chunks == (2, 8, 8)  # a batch of the gate's plane is one chunk
     shared = Run.create(tmp_path / "shared", tiny_plan(gate_tile_px=16))
-    assert "gate" not in zarr.open_group(shared.path / "run.zarr", mode="r")["pixels"]
+    assert "gate" not in zarr.open_group(Path(shared.uri) / "run.zarr", mode="r")["pixels"]
 
 
 def test_masks_come_back_whole_whatever_the_order_of_batches(tiny_plan: MakePlan, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_masks_come_back_whole_whatever_the_order_of_batches(tiny_plan: MakePlan
     labels = np.random.default_rng(1).integers(0, 3, (50, 70), dtype=np.uint8)
     for batch in sorted(run.plan.grid.batches(), key=lambda batch: (-batch.col, batch.row)):
         sealed = run.write_mask(batch, labels[batch.core.slices])
-        shard = run.path / "run.zarr" / "mask" / "0" / "c" / str(batch.row) / str(batch.col)
+        shard = Path(run.uri) / "run.zarr" / "mask" / "0" / "c" / str(batch.row) / str(batch.col)
         assert sealed == {"mask/0": hashlib.sha256(shard.read_bytes()).hexdigest()}
     np.testing.assert_array_equal(stored(run, "mask/0"), labels)
     np.testing.assert_array_equal(np.asarray(run.array("mask/0")[31:33, 63:65]), labels[31:33, 63:65])
@@ -144,7 +144,7 @@ def test_the_same_bytes_are_written_twice(tiny_plan: MakePlan, tmp_path: Path) -
 
 def test_an_all_zero_shard_leaves_no_file(tiny_plan: MakePlan, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", tiny_plan())
-    batch, shard = run.plan.grid.batch(1, 2), run.path / "run.zarr" / "mask" / "0" / "c" / "1" / "2"
+    batch, shard = run.plan.grid.batch(1, 2), Path(run.uri) / "run.zarr" / "mask" / "0" / "c" / "1" / "2"
     assert run.write_mask(batch, np.zeros((18, 6), np.uint8)) == {"mask/0": ""}
     assert not shard.exists()
     assert run.write_mask(batch, np.ones((18, 6), np.uint8))["mask/0"]
@@ -184,7 +184,7 @@ def test_float_rasters_with_a_nodata_of_nan_can_be_stored(tiny_plan: MakePlan, t
 def test_attributes_place_the_planes_on_the_ground(tiny_plan: MakePlan, tmp_path: Path) -> None:
     plan = tiny_plan()
     run = Run.create(tmp_path / "run", plan)
-    attributes = dict(zarr.open_group(run.path / "run.zarr", mode="r").attrs)
+    attributes = dict(zarr.open_group(Path(run.uri) / "run.zarr", mode="r").attrs)
     (multiscale,) = attributes["ome"]["multiscales"]
     scales = {data["path"]: data["coordinateTransformations"][0]["scale"] for data in multiscale["datasets"]}
     assert scales == {"pixels/fine": [1.0, 20.0, 20.0], "pixels/gate": [1.0, 80.0, 80.0]}
@@ -203,19 +203,20 @@ def test_what_is_committed_is_there_for_everyone(tiny_plan: MakePlan, tmp_path: 
     tile = TileRecord(row=0, col=1, state=State.SEGMENTED, valid_area=2.0, pixels=(1, 2), area=(0.1, 0.2))
     record = BatchRecord(stage="segment", row=0, col=0, tiles=(tile,), shards={"mask/0": ""}, seconds=1.5)
     run.commit(record)
-    assert Run.open(run.path).committed("segment") == [record]
+    assert Run.open(Path(run.uri)).committed("segment") == [record]
     assert run.committed("gate") == []
 
 
 def test_results_are_files_beside_the_store(tiny_plan: MakePlan, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", tiny_plan())
     assert run.summary() is None
-    run.write_text("summary.json", '{"schema": 1}')
+    run.write("summary.json", b'{"schema": 1}')
     assert run.summary() == {"schema": 1}
     run.write_tiles([TileRecord(row=0, col=c, state=State.NEGATIVE, score=0.5) for c in range(3)])
-    assert pq.read_table(run.path / "tiles.parquet").column("col").to_pylist() == [0, 1, 2]
-    assert run.write_file("picture.png", lambda path: path.write_bytes(b"png")).read_bytes() == b"png"
-    assert sorted(path.name for path in run.path.iterdir()) == [
+    assert pq.read_table(Path(run.uri) / "tiles.parquet").column("col").to_pylist() == [0, 1, 2]
+    run.write("picture.png", b"png")
+    assert run.read("picture.png") == (Path(run.uri) / "picture.png").read_bytes() == b"png"
+    assert sorted(path.name for path in Path(run.uri).iterdir()) == [
         "picture.png",
         "run.zarr",
         "summary.json",

@@ -1,0 +1,120 @@
+"""A run on a disk: temporary name, fsync, rename; one process at a time by a lock that the kernel lets go."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from zarr.storage import LocalStore
+
+from storage.folder import LOCK, CannotStore, Folder, digest
+from tiling.errors import BadInput
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class LocalFolder:
+    """A folder of this machine's file systems."""
+
+    def __init__(self, path: Path) -> None:
+        """path: made when it is first written to."""
+        self._path = path.absolute()
+        self.uri = str(self._path)
+
+    def read(self, name: str) -> bytes | None:
+        """See Folder."""
+        try:
+            return (self._path / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write(self, name: str, data: bytes, *, private: bool = False) -> None:
+        """See Folder."""
+        write_whole(self._path / name, data, private=private)
+
+    def remove(self, name: str) -> None:
+        """See Folder."""
+        (self._path / name).unlink(missing_ok=True)
+
+    def names(self, below: str = "") -> set[str]:
+        """See Folder."""
+        folder = self._path / below
+        return {child.name for child in folder.iterdir()} if folder.is_dir() else set()
+
+    def damaged(self, files: Mapping[str, str]) -> set[str]:
+        """See Folder: every file is hashed, about a second per gigabyte."""
+        return {name for name, sha256 in files.items() if digest(self.read(name)) != sha256}
+
+    def zarr(self, name: str) -> LocalStore:
+        """See Folder."""
+        return _DurableStore(self._path / name)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """See Folder. The kernel lets go when the process ends, however it ends: no stale lock blocks a resume."""
+        write_whole(self._path / LOCK, b"") if LOCK not in self.names() else None
+        with (self._path / LOCK).open("r+b") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BadInput(f"another process is working on {self.uri}; wait for it, or stop it first") from None
+            self._sweep()
+            yield
+
+    def _sweep(self) -> None:
+        """Half-written files that a killed process left under temporary names."""
+        for pattern in ("*.partial", ".*.tmp"):
+            for litter in self._path.rglob(pattern):
+                litter.unlink(missing_ok=True)
+
+
+class _DurableStore(LocalStore):
+    """zarr's own store, with every file written as all others of a run are."""
+
+    async def set(self, key: str, value: Any) -> None:
+        """One file, whole and durable."""
+        await asyncio.to_thread(write_whole, self.root / key, value.to_bytes())
+
+
+def write_whole(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Temporary name, fsync, rename, fsync of the folder: a reader sees the old file or the new one, never half.
+
+    Raises CannotStore.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "xb", opener=_private if private else None) as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync(path.parent)
+    except OSError as error:
+        why = "no room is left there" if error.errno in FULL else error.strerror or repr(error)
+        raise CannotStore(f"{path} ({len(data):,} bytes) cannot be written: {why}") from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+_: type[Folder] = LocalFolder

@@ -1,0 +1,28 @@
+"""What the tests of faults share: their helpers by name, and the count of what was tried."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests are no package: `from zygote import Zygote` finds it here
+
+
+@pytest.fixture
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """A fork server of its own."""
+    from zygote import Zygote
+
+    with Zygote(tmp_path_factory.mktemp("zygote")) as started:
+        yield started
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line per kind of input that was fuzzed."""
+    trials = sys.modules.get("fuzz_trials")
+    if trials is not None and trials.TALLY:
+        terminalreporter.section("faults")
+        terminalreporter.write_line("\n".join(trials.tally_lines()))

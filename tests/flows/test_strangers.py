@@ -1,0 +1,125 @@
+"""Files from people nobody knows: refused with exit 2 or read with holes and exit 3, in bounded time and memory."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import rasterio
+
+from flows.cli import MaxPixels
+from flows.commands import parse_count
+from storage.run import Run
+from tiling.errors import BadInput
+from tiling.source import MAX_PIXELS
+
+LOCAL = ("--recipe", "water", "--engine", "local", "--json", "--set", "gate.threshold=0", "--set", "tile.size_px=64")
+
+
+@pytest.fixture
+def run(tilegate, tmp_path):
+    """(image, options) -> outcome of `tilegate run` into tmp_path/run."""
+    return lambda image, *options: tilegate("run", image, *LOCAL, "--out", tmp_path / "run", *options)
+
+
+def refused(seen, *words):
+    """Exit 2, one message that holds all words, nothing on stdout, no traceback."""
+    assert seen.code == 2, seen.err
+    assert seen.out == ""
+    assert "Traceback" not in seen.err
+    for word in words:
+        assert str(word) in seen.err, seen.err
+
+
+def sparse(path, height, width, **profile):
+    """A GeoTIFF of two bands without a single block written."""
+    place = {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 5e5, 0, -10, 5e6), "sparse_ok": True}
+    shape = {"height": height, "width": width, "count": 2, "dtype": "uint8"}
+    with rasterio.open(path, "w", driver="GTiff", **place, **shape, **profile) as file:
+        file.descriptions = ("green", "nir")
+    return path
+
+
+class TestDeclaredSize:
+    def test_more_pixels_than_allowed_are_refused_with_both_numbers(self, run, tilegate, tmp_path):
+        tiles = {"tiled": True, "blockxsize": 8192, "blockysize": 8192, "bigtiff": True}
+        huge = sparse(tmp_path / "huge.tif", 400_000, 300_000, **tiles)
+        for seen in (run(huge), tilegate("plan", huge, "--recipe", "water")):
+            refused(seen, huge, "400,000 x 300,000", "1.2e+11", "1e+11", "--max-pixels")
+        assert not (tmp_path / "run").exists()
+
+    def test_the_limit_is_the_callers_and_travels_with_the_plan(self, run, tilegate, make_scene, tmp_path):
+        scene = make_scene()  # 300 x 260 px
+        refused(run(scene.path, "--max-pixels", 77_999), "300 x 260")
+        first = run(scene.path, "--max-pixels", "7.8e4")
+        assert first.code == 0, first.err
+        assert Run.open(tmp_path / "run").plan.source.max_pixels == 78_000
+        assert tilegate("resume", tmp_path / "run", "--json").json["area"] == first.json["area"]
+        assert run(scene.path).code == 0  # the limit is no part of the result: the same run
+
+    def test_the_default_is_the_one_of_the_library(self):
+        import inspect
+
+        from flows import cli
+
+        for command in (cli.run, cli.plan):
+            parameter = inspect.signature(command, eval_str=True).parameters["max_pixels"]
+            assert parameter.annotation == MaxPixels
+            assert parse_count(parameter.default, "") == MAX_PIXELS
+
+    @pytest.mark.parametrize("text", ["0", "-1", "1.5", "nan", "inf", "1e99", "many", ""])
+    def test_what_is_no_count_is_refused(self, text):
+        with pytest.raises(BadInput, match="--max-pixels"):
+            parse_count(text, "--max-pixels")
+
+
+class TestPlaces:
+    @pytest.mark.parametrize("number", [float("nan"), float("inf"), 1e300, -2e10])
+    @pytest.mark.parametrize("place", range(6))
+    def test_a_geotransform_that_is_no_place_is_refused(self, run, tmp_path, number, place):
+        numbers = [500_000, 10, 0, 5_000_000, 0, -10]
+        numbers[place] = number
+        (tmp_path / "a.vrt").write_text(
+            '<VRTDataset rasterXSize="99" rasterYSize="99"><SRS>EPSG:32633</SRS>'
+            f"<GeoTransform>{', '.join(map(repr, numbers))}</GeoTransform>"
+            '<VRTRasterBand dataType="Byte" band="1"/><VRTRasterBand dataType="Byte" band="2"/></VRTDataset>'
+        )
+        refused(run(tmp_path / "a.vrt", "--bands", "green=1,nir=2"), "a.vrt")
+
+
+@pytest.fixture
+def host(tmp_path):
+    """host:port that serves tmp_path/web. A process of its own: rasterio keeps the GIL while it opens a URL."""
+    (tmp_path / "web").mkdir()
+    script = Path(__file__).with_name("range_server.py")
+    server = subprocess.Popen([sys.executable, script, tmp_path / "web"], stdout=subprocess.PIPE, text=True)
+    try:
+        yield f"127.0.0.1:{server.stdout.readline().strip()}"
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+
+
+class TestSecrets:
+    SIGNED = ("http://{}/scene.tif?X-Amz-Signature=SECRET123", "/vsicurl?url=http%3A%2F%2F{}%2Fscene.tif%3Fsig%3DSECRET123",
+        "/vsicurl/http://me:SECRET123@{}/scene.tif")  # fmt: skip
+
+    @pytest.mark.parametrize("form", SIGNED)
+    def test_a_signature_is_used_and_never_told(self, run, tilegate, make_scene, tmp_path, host, form):
+        scene = make_scene()
+        scene.path.rename(tmp_path / "web/scene.tif")
+        seen = run(form.format(host), "--set", "tile.size_px=32")
+        assert seen.code == 0, seen.err
+        assert seen.json["area"]["classes"][0]["pixels"] == scene.water.sum()
+        assert f"http://{host}/scene.tif" in seen.json["image"]["uri"]
+        told = tilegate("report", tmp_path / "run")
+        assert "SECRET123" not in seen.out + seen.err + told.out + told.err
+        holders = [
+            path for path in (tmp_path / "run").rglob("*") if path.is_file() and b"SECRET123" in path.read_bytes()
+        ]
+        assert not holders
+
+    def test_what_cannot_be_fetched_is_told_without_it(self, run, host):
+        refused(seen := run(f"http://{host}/gone.tif?X-Amz-Signature=SECRET123"), f"http://{host}/gone.tif")
+        assert "SECRET123" not in seen.err

@@ -1,0 +1,135 @@
+"""Damage that GDAL only warns of, or does not see at all: grey or black must never stand in for pixels that are lost."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio import DatasetReader
+from rasterio.enums import Compression, Interleaving
+
+from tiling.errors import BadData
+from tiling.window import Window
+
+_LOST = re.compile(
+    r"Corrupt JPEG data|Premature end of JPEG|Improper JPEG|does not end with EOC"
+    r"|[Nn]ot enough data|lack of data|Premature EO|Line length mismatch|Bad code word",
+)
+"""Warnings after which libjpeg, OpenJPEG and libtiff fill what is missing with grey, black or what was there before."""
+_CHECKSUM_BYTES = {Compression.deflate: 4, Compression.webp: 16}
+"""Bytes at the end of a block that are never all zero: a download that was cut, in a file made full-size before it, is.
+
+Deflate ends with its checksum, but libtiff stops reading where the block is full; WebP has none. The other codecs
+notice by themselves.
+"""
+_heard = threading.local()
+
+
+class _Listener(logging.Filter):
+    """Catches warnings of lost pixels while this thread reads; lets pass what rasterio's own level would."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """False for what is caught."""
+        losses: list[str] | None = getattr(_heard, "losses", None)
+        if losses is not None and _LOST.search(message := record.getMessage()):
+            losses.append(message)
+            return False
+        return record.levelno >= logging.getLogger("rasterio").getEffectiveLevel()
+
+
+_LISTENER = _Listener()
+_TALKERS = [logging.getLogger(name) for name in ("rasterio._err", "rasterio._env")]
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Raises BadData at the end when GDAL said in this thread that pixels are lost: it has no other way to tell.
+
+    Needs all decoding in this thread (see ENVIRONMENT). The loggers are set up each time: whoever configures logging
+    between two reads, as Prefect and Dask do, may have reset them.
+    """
+    for talker in _TALKERS:
+        talker.addFilter(_LISTENER)
+        talker.disabled = False
+        if talker.level != logging.WARNING:
+            talker.setLevel(logging.WARNING)
+    _heard.losses = losses = list[str]()
+    try:
+        yield
+    finally:
+        _heard.losses = None
+    if losses:
+        raise BadData(f"pixels are lost: {losses[0]}")
+
+
+class _Block(NamedTuple):
+    """One strip or tile of a GeoTIFF as it is stored."""
+
+    rows: slice
+    """Its rows within the part that is read, px."""
+    cols: slice
+    """Its columns within the part, px."""
+    start: int | None
+    """First byte in the file; None when the block is not stored at all."""
+    size_bytes: int
+    """Bytes in the file."""
+
+
+def _blocks(dataset: DatasetReader, index: int, part: Window) -> Iterator[_Block]:
+    """Blocks of band `index` that `part` touches; none for other formats, and none where GDAL invents blocks of a row.
+
+    A single strip as large as the image is shown as one block per row, of which only the first is stored.
+    """
+    height, width = dataset.block_shapes[index - 1]
+    if dataset.driver != "GTiff" or height == 1:
+        return
+    for row in range(part.y // height, (part.y_stop - 1) // height + 1):
+        for col in range(part.x // width, (part.x_stop - 1) // width + 1):
+            start = dataset.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", bidx=index)
+            size = start and dataset.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=index)
+            y, x = row * height - part.y, col * width - part.x
+            yield _Block(
+                slice(max(0, y), y + height),
+                slice(max(0, x), x + width),
+                int(start) if start else None,
+                int(size or 0),
+            )
+
+
+def drop_sparse(
+    valid: NDArray[np.bool_], data: NDArray[np.generic], dataset: DatasetReader, indexes: Sequence[int], part: Window
+) -> None:
+    """Mark as not valid, in place, what a sparse GeoTIFF does not store: GDAL reads zeros there.
+
+    valid: (h, w), True = data; data: (band, h, w), the bands `indexes` of `part`.
+    """
+    for band, index in zip(data, indexes, strict=True):
+        for block in _blocks(dataset, index, part):
+            if block.start is None and not band[block.rows, block.cols].any():
+                valid[block.rows, block.cols] = False
+
+
+def require_ends(dataset: DatasetReader, path: Path, indexes: Sequence[int], part: Window) -> None:
+    """Raise BadData when a local file's blocks under `part` end in zeros that their codec does not write."""
+    tail = _CHECKSUM_BYTES.get(dataset.compression)
+    if tail is None:
+        return
+    shared = dataset.interleaving == Interleaving.pixel
+    with path.open("rb", buffering=0) as file:
+        for index in indexes[:1] if shared else indexes:
+            for block in _blocks(dataset, index, part):
+                if block.start is None or block.size_bytes < tail:
+                    continue
+                end = block.start + block.size_bytes
+                if not any(os.pread(file.fileno(), tail, end - tail)):
+                    raise BadData(
+                        f"its block at bytes {block.start}-{end} ends in zeros: was a download cut off there?"
+                    )
