@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
-import socket
-import threading
+import random
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+from obstore.exceptions import BaseError, GenericError
 from obstore.store import from_url
 from zarr.storage import ObjectStore
 
 from storage.folder import LOCK, CannotStore, Folder
+from storage.lease import renewing, take
 from tiling.errors import BadInput
+
+T = TypeVar("T")
 
 RETRIES: Any = {
     "max_retries": 8,
@@ -26,8 +28,8 @@ RETRIES: Any = {
     "backoff": {"base": 2, "init_backoff": timedelta(milliseconds=200), "max_backoff": timedelta(seconds=10)},
 }
 """object_store waits a random time between the last wait and twice that: backoff with jitter."""
-LEASE_S = 60.0
-"""A lease that was not renewed for so long has lost its holder."""
+ATTEMPTS = 5
+"""Of what it does not repeat itself."""
 
 
 class BucketFolder:
@@ -51,17 +53,17 @@ class BucketFolder:
     def write(self, name: str, data: bytes, *, private: bool = False) -> None:  # noqa: ARG002
         """See Folder; who may read it is the bucket's own affair."""
         with _told(f"{self.uri}/{name}", "written"):
-            obstore.put(self._store, name, data)
+            obstore.put(self._store, name, data, use_multipart=False)
 
     def remove(self, name: str) -> None:
         """See Folder."""
         with _told(f"{self.uri}/{name}", "removed"):
-            obstore.delete(self._store, name)
+            again(lambda: obstore.delete(self._store, name))
 
     def names(self, below: str = "") -> set[str]:
         """See Folder."""
         with _told(f"{self.uri}/{below}", "listed"):
-            found = obstore.list_with_delimiter(self._store, below or None)
+            found = again(lambda: obstore.list_with_delimiter(self._store, below or None))
         return {path.rstrip("/").split("/")[-1] for path in (*found["common_prefixes"], *_paths(found["objects"]))}
 
     def damaged(self, files: Mapping[str, str]) -> set[str]:
@@ -69,8 +71,11 @@ class BucketFolder:
         there: set[str] = set()
         with _told(self.uri, "listed"):
             for folder in {name.split("/c/")[0] for name in files}:
-                there |= {path for page in obstore.list(self._store, folder) for path in _paths(page)}
+                there |= set(again(partial(self._all_below, folder)))
         return {name for name, sha256 in files.items() if (name in there) != bool(sha256)}
+
+    def _all_below(self, folder: str) -> list[str]:
+        return _paths(obstore.list(self._store, folder).collect())
 
     def zarr(self, name: str) -> ObjectStore[Any]:
         """See Folder."""
@@ -79,15 +84,12 @@ class BucketFolder:
     @contextmanager
     def hold(self) -> Iterator[None]:
         """See Folder: a lease, renewed while this process lives."""
-        tag = _take(self._store, self.uri)
-        done = threading.Event()
-        keeper = threading.Thread(target=_renew, args=(self._store, tag, done), daemon=True)
-        keeper.start()
+        with _told(f"{self.uri}/{LOCK}", "written"):
+            tag = again(lambda: take(self._store, self.uri))
         try:
-            yield
+            with renewing(self._store, tag):
+                yield
         finally:
-            done.set()
-            keeper.join()
             self.remove(LOCK)
 
 
@@ -117,90 +119,26 @@ def _told(what: str, done: str) -> Iterator[None]:
         yield
     except (BaseError, OSError) as error:
         reason = " ".join(str(error).partition("Debug source")[0].split())
-        raise CannotStore(f"{what} cannot be {done}: {type(error).__name__}: {reason:.600}") from error
+        raise CannotStore(f"{what} cannot be {done}: {type(error).__name__}: {reason:.500}{_advice(reason)}") from error
+
+
+def _advice(reason: str) -> str:
+    if "Expired" in reason or "403" in reason or "401" in reason:
+        return ". Renew the credentials (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN)"
+    return ""
+
+
+def again(do: Callable[[], T]) -> T:
+    """What object_store leaves to its user: a list, a delete or a conditional PUT whose answer was lost."""
+    for attempt in range(ATTEMPTS - 1):
+        with suppress(GenericError):
+            return do()
+        time.sleep(random.uniform(0, 0.2 * 2**attempt))  # noqa: S311 (no secret)
+    return do()
 
 
 def _paths(objects: Any) -> list[str]:
     return [str(found["path"]) for found in objects]
-
-
-def _take(store: Any, uri: str) -> str:
-    """Write the lease where there is none or a dead one. Returns its entity tag. Raises BadInput."""
-    with _told(f"{uri}/{LOCK}", "written"):
-        try:
-            return str(obstore.put(store, LOCK, _lease(), mode="create")["e_tag"])
-        except AlreadyExistsError:
-            lease, tag = _read(store)
-        holder = _holder(lease)
-        if not _is_dead(holder):
-            until = time.strftime("%H:%M:%S UTC", time.gmtime(holder["until"]))
-            raise BadInput(
-                f"another process is working on {uri} (process {holder['pid']} on {holder['host']}, lease until {until}); "
-                "wait for it, or stop it first"
-            )
-        try:
-            return _swap(store, tag)
-        except PreconditionError:
-            raise BadInput(f"another process has just begun to work on {uri}; wait for it") from None
-
-
-def _swap(store: Any, tag: str) -> str:
-    """Put a new lease in place of the one with this tag. Raises PreconditionError when another process was faster."""
-    lease = _lease()
-    try:
-        return str(obstore.put(store, LOCK, lease, mode={"e_tag": tag})["e_tag"])
-    except PreconditionError:
-        found, tag = _read(store)
-        if found != lease:  # else the answer to our own PUT was lost, and its repetition found it done
-            raise
-        return tag
-
-
-def _read(store: Any) -> tuple[bytes, str]:
-    """(the lease, its entity tag)."""
-    found = obstore.get(store, LOCK)
-    return bytes(found.bytes()), str(found.meta["e_tag"])
-
-
-def _renew(store: Any, tag: str, done: threading.Event) -> None:
-    """Three times per lease. A renewal that fails does no harm: two processes of one plan write the same bytes."""
-    while not done.wait(LEASE_S / 3):
-        try:
-            tag = _swap(store, tag)
-        except (BaseError, OSError):
-            continue
-
-
-def _lease() -> bytes:
-    return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "until": time.time() + LEASE_S}).encode()
-
-
-def _holder(lease: bytes) -> dict[str, Any]:
-    """Whoever wrote it; a lease nobody can read is over."""
-    try:
-        plain = json.loads(lease)
-        return {"host": str(plain["host"]), "pid": int(plain["pid"]), "until": float(plain["until"])}
-    except (ValueError, KeyError, TypeError):
-        return {"host": "?", "pid": 0, "until": 0.0}
-
-
-def _is_dead(holder: Mapping[str, Any]) -> bool:
-    """Its time is up, or it ran on this very machine and is gone (with its number given to us, perhaps)."""
-    if holder["until"] < time.time():
-        return True
-    if holder["host"] != socket.gethostname():
-        return False
-    return holder["pid"] == os.getpid() or not _is_alive(holder["pid"])
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 _: type[Folder] = BucketFolder

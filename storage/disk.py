@@ -14,7 +14,7 @@ from typing import Any
 
 from zarr.storage import LocalStore
 
-from storage.folder import LOCK, CannotStore, Folder, digest
+from storage.folder import LOCK, TEMPORARY, CannotStore, Folder, digest
 from tiling.errors import BadInput
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -59,8 +59,8 @@ class LocalFolder:
     @contextmanager
     def hold(self) -> Iterator[None]:
         """See Folder. The kernel lets go when the process ends, however it ends: no stale lock blocks a resume."""
-        write_whole(self._path / LOCK, b"") if LOCK not in self.names() else None
-        with (self._path / LOCK).open("r+b") as lock:
+        self._path.mkdir(parents=True, exist_ok=True)
+        with (self._path / LOCK).open("ab") as lock:  # never replaced: two processes must find the same file
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -70,9 +70,9 @@ class LocalFolder:
 
     def _sweep(self) -> None:
         """Half-written files that a killed process left under temporary names."""
-        for pattern in ("*.partial", ".*.tmp"):
-            for litter in self._path.rglob(pattern):
-                litter.unlink(missing_ok=True)
+        for found in self._path.rglob(".*.tmp"):
+            if TEMPORARY.fullmatch(found.name):
+                found.unlink(missing_ok=True)
 
 
 class _DurableStore(LocalStore):

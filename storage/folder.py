@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -10,6 +11,8 @@ from typing import Any, Protocol
 from tiling.errors import TilegateError
 
 LOCK = ".lock"
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+"""Names of files that are being written, or that a killed process left half written."""
 
 
 class CannotStore(TilegateError, OSError):

@@ -15,7 +15,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
-from storage.folder import LOCK, Folder, digest
+from storage.folder import LOCK, TEMPORARY, Folder, digest
 from storage.layout import FINE, GATE, MASK, ArrayLayout, arrays, geo_attributes, ome_attributes
 from storage.ledger import BatchRecord, Stage, part_name, read_parts, table_of, to_parquet, write_part
 from storage.place import folder_at
@@ -170,7 +170,7 @@ def probe(folder: Path, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(array[...])
 
 
-_INTERRUPTED = {"zarr", "pixels", "mask"}
+_INTERRUPTED = {"zarr.json", "pixels", "mask"}
 """What a creation that was cut off may leave in run.zarr; anything else is somebody's work."""
 
 
@@ -178,13 +178,13 @@ def _find(folder: Folder, plan: RunPlan) -> RunPlan | None:
     found = _stored_plan(folder)
     if found is not None:
         _require_same(folder.uri, plan, found)
-    elif folder.names() - {"run.zarr", LOCK, ADDRESS} or _stems(folder) - _INTERRUPTED:
+    elif not (_own(folder.names()) <= {"run.zarr", LOCK, ADDRESS} and _own(folder.names("run.zarr")) <= _INTERRUPTED):
         raise BadInput(f"{folder.uri} is not empty and holds no run; choose a new folder with --out")
     return found
 
 
-def _stems(folder: Folder) -> set[str]:
-    return {name.lstrip(".").split(".")[0] for name in folder.names("run.zarr")}
+def _own(names: set[str]) -> set[str]:
+    return {name for name in names if not TEMPORARY.fullmatch(name)}
 
 
 def _stored_plan(folder: Folder) -> RunPlan | None:
