@@ -45,8 +45,10 @@ class LocalFolder:
 
     def names(self, below: str = "") -> set[str]:
         """See Folder."""
-        folder = self._path / below
-        return {child.name for child in folder.iterdir()} if folder.is_dir() else set()
+        try:
+            return {child.name for child in (self._path / below).iterdir()}
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
 
     def damaged(self, files: Mapping[str, str]) -> set[str]:
         """See Folder: every file is hashed, about a second per gigabyte."""
@@ -81,6 +83,11 @@ class _DurableStore(LocalStore):
     async def set(self, key: str, value: Any) -> None:
         """One file, whole and durable."""
         await asyncio.to_thread(write_whole, self.root / key, value.to_bytes())
+
+    async def set_if_not_exists(self, key: str, value: Any) -> None:
+        """The same where there is none: a run is made by one process."""
+        if not await self.exists(key):
+            await self.set(key, value)
 
 
 def write_whole(path: Path, data: bytes, *, private: bool = False) -> None:

@@ -154,11 +154,13 @@ class Run:
         side_y, side_x = (layout.shards or layout.chunks)[-2:]
         rows = slice(batch.row * side_y, batch.row * side_y + values.shape[-2])
         cols = slice(batch.col * side_x, batch.col * side_x + values.shape[-1])
+        shard = f"run.zarr/{layout.shard_file(batch.row, batch.col)}"
+        if values.shape[-2:] != (side_y, side_x):  # at an edge zarr would read what is there, which may be damaged
+            self._folder.remove(shard)
         if name not in self._opened:  # its metadata is read once, not per shard: a bucket takes a request for each
             self._opened[name] = zarr.open_array(self._folder.zarr(f"run.zarr/{name}"), mode="r+", zarr_format=3)
         self._opened[name][..., rows, cols] = values
-        stored = self._folder.read(f"run.zarr/{layout.shard_file(batch.row, batch.col)}")
-        return {name: digest(stored)}  # "" where zarr wrote none because all is background
+        return {name: digest(self._folder.read(shard))}  # "" where zarr wrote none because all is background
 
 
 def probe(folder: Path, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -210,7 +212,7 @@ def _write_plan(folder: Folder, plan: RunPlan) -> None:
     shown = replace(plan, source=replace(plan.source, uris=tuple(map(public, plan.source.uris))))
     if shown.source.uris != plan.source.uris:
         folder.write(ADDRESS, json.dumps(plan.source.uris).encode(), private=True)
-    zarr.open_group(folder.zarr("run.zarr"), mode="r+", zarr_format=3).attrs.update(_attributes(shown))
+    zarr.open_group(folder.zarr("run.zarr"), mode="r+", zarr_format=3).update_attributes(_attributes(shown))
 
 
 def _attributes(plan: RunPlan) -> dict[str, Any]:
