@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from flows.console import BarProgress, note
 from flows.engine import LocalEngine
@@ -19,9 +20,6 @@ from storage.place import folder_at, settled
 from storage.run import Run
 from tiling.errors import BadInput
 from tiling.source import MAX_PIXELS, SourceSpec
-
-if TYPE_CHECKING:
-    from flows.progress import Progress
 
 EngineName = Literal["local", "prefect"]
 
@@ -91,9 +89,10 @@ def run_image(
         if engine is None and not quiet:
             note("local engine (no Prefect API is configured; --engine prefect starts one)")
         return run_local(request.spec(), recipe, out, workers, quiet=quiet)
-    from flows.gated_area import gated_area, on_dask
+    from flows.gated_area import gated_area, on_dask, start_server
 
     require_fit(request.spec(), recipe, out)
+    start_server()
     flow = on_dask(dask) if dask else gated_area
     summary: Any = flow(image=request, recipe=recipe, out=settled(out))
     return dict(summary)
@@ -109,8 +108,11 @@ def require_fit(spec: SourceSpec, recipe: Recipe, out: str) -> None:
 
 def run_local(spec: SourceSpec, recipe: Recipe, out: str, workers: int | None, *, quiet: bool) -> dict[str, Any]:
     """Threads of this process, with progress bars."""
-    progress: Progress = Silent() if quiet else BarProgress()
-    return execute(make_plan(spec, recipe), out, LocalEngine(workers), progress)
+    plan, engine = make_plan(spec, recipe), LocalEngine(workers)
+    if quiet:
+        return execute(plan, out, engine, Silent())
+    with closing(BarProgress()) as bars:
+        return execute(plan, out, engine, bars)
 
 
 def resume_run(folder: str, workers: int | None, *, quiet: bool) -> dict[str, Any]:

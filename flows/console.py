@@ -42,6 +42,11 @@ class BarProgress:
         if self._bars.finished:
             self._bars.stop()
 
+    def close(self) -> None:
+        """Give the terminal back, its cursor too, however the run ended."""
+        if self._stage is not None:
+            self._bars.stop()
+
 
 def note(text: str) -> None:
     """A line for the person, not for the pipe."""

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from prefect import Flow, flow, get_run_logger
+from prefect.client.base import ServerType
+from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
+from prefect.server.api.server import SubprocessASGIServer
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.artifacts import ArtifactProgress, ended, publish_artifacts
@@ -15,6 +18,7 @@ from flows.pipeline import execute
 from flows.planning import make_plan
 from flows.recipe import Recipe
 from flows.request import ImageRequest
+from flows.stopping import deaf_to_ctrl_c, take_along
 from flows.tasks import PrefectEngine
 
 WORKERS = os.cpu_count() or 1
@@ -58,3 +62,13 @@ def on_dask(scheduler: str) -> Flow[..., dict[str, Any]]:
     else:
         runner = DaskTaskRunner(address=scheduler)
     return gated_area.with_options(task_runner=runner)
+
+
+def start_server() -> None:
+    """Where no API is configured, start Prefect's embedded server so that it outlives Ctrl-C and can note the end."""
+    with deaf_to_ctrl_c():
+        client = get_client(sync_client=True)
+    if client.server_type is ServerType.EPHEMERAL:
+        server = SubprocessASGIServer().server_process  # the one just started: one per process
+        assert server is not None
+        take_along(server)

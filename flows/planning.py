@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from classifiers.gate import positive_columns
 from classifiers.protocol import Classifier, ModelId
 from classifiers.rules import RULES, Rule, find_rule
@@ -16,7 +14,8 @@ from downstream.protocol import Segmenter
 from flows.models import open_gate, open_segmenter, settled
 from flows.recipe import Recipe
 from storage.plan import RunPlan
-from tiling.errors import BadData, BadInput
+from tiling.coarse import read_coarse
+from tiling.errors import BadInput
 from tiling.grid import TileGrid
 from tiling.identity import image_identity
 from tiling.info import ImageInfo, PixelSize, Plane, native_plane, plane_at
@@ -28,8 +27,6 @@ log = logging.getLogger("tilegate")
 
 COARSE_PX = 2048
 """Longest side of the plane that cuts are fitted on, px."""
-COARSE_TILE_PX = 256
-"""Side of what is read of it at once, px: a hole in the file costs no more than that."""
 RULE_DOWNSAMPLE = 8.0
 """Gate pixels per fine pixel along one side where nobody says otherwise."""
 
@@ -109,28 +106,6 @@ class CoarseOnce:
 def _with(recipe: Recipe, **parts: dict[str, Any]) -> Recipe:
     """The recipe with some fields of its parts changed."""
     return recipe.model_copy(update={k: getattr(recipe, k).model_copy(update=v) for k, v in parts.items()})
-
-
-def read_coarse(source: Source, longest_px: int) -> Pixels:
-    """The whole image on a plane of at most `longest_px` a side; what cannot be read is not valid."""
-    plane = coarse_plane(source.info, longest_px)
-    data = np.zeros((len(source.info.bands), *plane.shape_px), source.info.dtype)
-    valid = np.zeros(plane.shape_px, bool)
-    grid = TileGrid(shape_px=plane.shape_px, tile_px=COARSE_TILE_PX)
-    for core in (tile.core for batch in grid.batches() for tile in batch.tiles):
-        try:
-            part = source.read(core, plane)
-        except BadData as error:  # its tiles will be counted as unreadable; a cut can be fitted without them
-            log.warning("a cut is fitted without a part of the image: %s", error)
-            continue
-        rows, cols = core.slices
-        data[:, rows, cols], valid[rows, cols] = part
-    return Pixels(data, valid)
-
-
-def coarse_plane(info: ImageInfo, longest_px: int) -> Plane:
-    """The plane `read_coarse` reads."""
-    return plane_at(info, max(1.0, max(info.shape_px) / longest_px))
 
 
 def needed_bands(segmenter: Segmenter, gate: Classifier) -> tuple[str, ...]:

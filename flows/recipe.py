@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tiling.errors import BadInput
 
+MAX_RECIPE_BYTES = 2**20
+"""A larger file is no recipe and is not read to its end."""
+
 
 class Strict(BaseModel):
     """Unknown keys are refused: a typo must not silently mean the default."""
@@ -101,10 +104,10 @@ def load_recipe(name_or_path: str, changes: tuple[str, ...] = ()) -> Recipe:
     bundled = bundled_recipes()
     path = bundled.get(name_or_path, Path(name_or_path))
     try:
-        plain = tomllib.loads(path.read_text(encoding="utf-8"))
+        plain = tomllib.loads(_read(path).decode())
     except FileNotFoundError:
         raise BadInput(f"no recipe {name_or_path}: neither a file nor one of {', '.join(bundled)}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"recipe {path} is not readable TOML: {error}") from error
     for change in changes:
         _change(plain, change)
@@ -112,6 +115,15 @@ def load_recipe(name_or_path: str, changes: tuple[str, ...] = ()) -> Recipe:
         return Recipe.model_validate(plain)
     except ValidationError as error:
         raise BadInput(f"recipe {path}: {_explain(error)}") from error
+
+
+def _read(path: Path) -> bytes:
+    """All of a recipe. Raises ValueError for a file too large to be one."""
+    with path.open("rb") as file:
+        text = file.read(MAX_RECIPE_BYTES + 1)
+    if len(text) > MAX_RECIPE_BYTES:
+        raise ValueError(f"it is larger than {MAX_RECIPE_BYTES:,} bytes, a recipe is a page")
+    return text
 
 
 def _change(plain: dict[str, Any], change: str) -> None:
@@ -130,7 +142,7 @@ def _change(plain: dict[str, Any], change: str) -> None:
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from subprocess import Popen
 from threading import Event
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _stop: ContextVar[Event | None] = ContextVar("stop", default=None)
 _begun: list[str] = []
+_children: list[Popen[Any]] = []
 
 
 class Stopped(BaseException):
     """The run was told to stop. No Exception: it must not pass for a tile that failed, or for an error to retry."""
 
-    def __init__(self, number: int = signal.SIGTERM) -> None:
-        """number: of the signal."""
-        super().__init__(signal.Signals(number).name)
-        self.number = number
+    def __init__(self, number: int | None = None) -> None:
+        """number: of the signal that said so; None in the threads that hear of it at a checkpoint."""
+        super().__init__("the run was told to stop" if number is None else signal.Signals(number).name)
+        self.number = number or signal.SIGTERM
 
 
 @contextmanager
@@ -56,10 +60,32 @@ def leaving_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def deaf_to_ctrl_c() -> Iterator[None]:
+    """A process started in here does not hear Ctrl-C, which a terminal sends to every process in its foreground."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def take_along(child: Popen[Any]) -> None:
+    """End a deaf process, too, when a second signal kills this one."""
+    _children.append(child)
+
+
 def _unwind(number: int, _frame: FrameType | None) -> None:
     for each in SIGNALS:
-        signal.signal(each, signal.SIG_DFL)
+        signal.signal(each, _kill if _children else signal.SIG_DFL)
     raise Stopped(number)
+
+
+def _kill(number: int, _frame: FrameType | None) -> None:
+    for child in _children:
+        child.terminate()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def _what_is_kept() -> str:

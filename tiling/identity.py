@@ -6,10 +6,9 @@ import hashlib
 from pathlib import Path
 
 from tiling.address import is_remote
-from tiling.info import Plane
+from tiling.coarse import read_coarse
 from tiling.open import gdal_path, open_source
 from tiling.source import SourceSpec
-from tiling.window import Window
 
 SAMPLE_PX = 256
 
@@ -43,10 +42,7 @@ def _thumbnail(spec: SourceSpec) -> bytes:
     source = open_source(spec)
     try:
         info = source.info
-        scale = max(1.0, max(info.shape_px) / SAMPLE_PX)
-        shape = (max(1, round(info.shape_px[0] / scale)), max(1, round(info.shape_px[1] / scale)))
-        plane = Plane(shape_px=shape, scale=(info.shape_px[0] / shape[0], info.shape_px[1] / shape[1]))
-        pixels = source.read(Window(y=0, x=0, height=shape[0], width=shape[1]), plane)
+        pixels = read_coarse(source, SAMPLE_PX)
         header = repr((info.shape_px, info.bands, info.dtype, info.transform, info.crs, info.nodata))
         return header.encode() + pixels.data.tobytes() + pixels.valid.tobytes()
     finally:

@@ -43,9 +43,11 @@ def _open(spec: SourceSpec) -> Source:
     """By OpenSlide where it is a slide, by GDAL otherwise."""
     if len(spec.uris) == 1 and not is_remote(spec.uris[0]):
         from tiling.slide import SlideSource, slide_vendor
+        from tiling.slide_limits import require_possible
 
         vendor = slide_vendor(spec.uris[0])
         if vendor is not None and (vendor != "generic-tiff" or is_plain_slide(spec)):
+            require_possible(spec.uris[0])
             return SlideSource(spec)
     from tiling.raster import RasterSource
 

@@ -14,14 +14,14 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
-from rasterio.windows import Window as GdalWindow
 
 from tiling.address import is_remote
 from tiling.errors import BadData, BadInput
 from tiling.info import ImageInfo, Plane
-from tiling.raster_damage import drop_sparse, listening, require_ends
+from tiling.raster_damage import drop_sparse, gdal_window, listening, require_end, require_ends, require_parts
 from tiling.raster_gdal import ENVIRONMENT, open_image
-from tiling.raster_info import info_of, name_bands, require_one_grid
+from tiling.raster_info import info_of, name_bands, require_one_grid, require_small_blocks
+from tiling.remote import patiently
 from tiling.source import Pixels, Source, SourceSpec, nearest_finer, read_level
 from tiling.window import Window
 
@@ -70,6 +70,7 @@ class RasterSource:
         self._files: list[_File] = []
         with _gdal(spec.uri):
             try:
+                self._uris = spec.uris
                 self._files = [_File(uri, _open(uri)) for uri in spec.uris]
                 datasets = [file.base for file in self._files]
                 require_one_grid(datasets, spec.uris)
@@ -101,12 +102,14 @@ class RasterSource:
         where = f"{self._info.uri} rows {part.y}-{part.y_stop} columns {part.x}-{part.x_stop}"
         with rasterio.Env(**ENVIRONMENT):
             try:
-                with listening():
-                    return self._read_files(part, level)
+                return patiently(self._uris, lambda: self._listen(part, level), lambda: self._forget(level))
             except (RasterioError, RasterioIOError, BadData) as error:
-                self._forget(level)
                 why = error.__cause__ or error
                 raise BadData(f"{where}{f' of overview {level}' if level else ''} cannot be read: {why}") from error
+
+    def _listen(self, part: Window, level: int) -> Pixels:
+        with listening():
+            return self._read_files(part, level)
 
     def _read_files(self, part: Window, level: int) -> Pixels:
         """The bands of all files. Raises BadData or RasterioError."""
@@ -117,6 +120,7 @@ class RasterSource:
             if places:
                 indexes, dataset = [self._bands[i].index for i in places], file.at(level)
                 data[places] = _read_bands(dataset, indexes, part)
+                require_parts(dataset, indexes, part)
                 valid &= self._valid(dataset, indexes, data[places], part)
                 drop_sparse(valid, data[places], dataset, indexes, part)
                 path = file.path(level)
@@ -142,16 +146,12 @@ class RasterSource:
             if nodata is not None:
                 valid &= band != nodata
             if own is None and MaskFlags.all_valid not in flags:  # mask, alpha, or a colour (NODATA_VALUES)
-                valid &= dataset.read_masks(index, window=_gdal_window(part)) > 0
+                valid &= dataset.read_masks(index, window=gdal_window(part)) > 0
         return valid
 
 
 def _read_bands(dataset: rasterio.DatasetReader, indexes: list[int], part: Window) -> NDArray[np.generic]:
-    return np.asarray(dataset.read(indexes, window=_gdal_window(part)))
-
-
-def _gdal_window(part: Window) -> GdalWindow:
-    return GdalWindow(part.x, part.y, part.width, part.height)
+    return np.asarray(dataset.read(indexes, window=gdal_window(part)))
 
 
 def _open(uri: str) -> rasterio.DatasetReader:
@@ -159,12 +159,17 @@ def _open(uri: str) -> rasterio.DatasetReader:
     if dataset.count == 0:
         names = ", ".join(dataset.subdatasets[:4]) or "none"
         raise BadInput(f"{uri} holds no bands of its own; open one of its subdatasets: {names}")
+    if not is_remote(uri):
+        require_end(dataset, Path(uri))
     return dataset
 
 
 def _level_scales(files: list[_File]) -> list[tuple[float, float]]:
     """Image px per level px, (y, x), fine to coarse; up to the first overview that differs in size between files."""
     counts = {len(file.base.overviews(1)) for file in files}
+    for file in files:
+        for level in range(min(counts) + 1):
+            require_small_blocks(file.at(level), file.uri)
     shapes = [[file.at(level).shape for file in files] for level in range(min(counts) + 1)]
     height, width = shapes[0][0]
     alike = takewhile(lambda level: len(set(level)) == 1, shapes)

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio import DatasetReader
 from rasterio.enums import Compression, Interleaving
+from rasterio.windows import Window as GdalWindow
 
-from tiling.errors import BadData
+from tiling.errors import BadData, BadInput
 from tiling.window import Window
 
 _LOST = re.compile(
@@ -24,12 +25,17 @@ _LOST = re.compile(
     r"|[Nn]ot enough data|lack of data|Premature EO|Line length mismatch|Bad code word",
 )
 """Warnings after which libjpeg, OpenJPEG and libtiff fill what is missing with grey, black or what was there before."""
-_CHECKSUM_BYTES = {Compression.deflate: 4, Compression.webp: 16}
+_CHECKSUM_BYTES = {Compression.deflate: 4, Compression.webp: 16, Compression.zstd: 4096}
 """Bytes at the end of a block that are never all zero: a download that was cut, in a file made full-size before it, is.
 
-Deflate ends with its checksum, but libtiff stops reading where the block is full; WebP has none. The other codecs
-notice by themselves.
+Deflate ends with its checksum, but libtiff stops reading where the block is full; WebP has none. Zstandard stores what
+it cannot compress as it is, with as many zeros as would not pay. The other codecs notice by themselves.
 """
+_ENDS = {"JPEG": b"\xff\xd9", "JP2OpenJPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+"""Last bytes of formats that are one stream: what lies behind a cut cannot be told apart from what lies before."""
+_END_BYTES = 2**16
+_MADE_OF_FILES = frozenset({"DIMAP", "ECRGTOC", "GTI", "RPFTOC", "RS2", "SAFE", "SENTINEL2", "TIL", "VRT"})
+"""Formats that only name the files their pixels are in."""
 _heard = threading.local()
 
 
@@ -59,7 +65,7 @@ def listening() -> Iterator[None]:
     for talker in _TALKERS:
         talker.addFilter(_LISTENER)
         talker.disabled = False
-        if talker.level != logging.WARNING:
+        if talker.getEffectiveLevel() > logging.WARNING:  # another thread may need to hear more
             talker.setLevel(logging.WARNING)
     _heard.losses = losses = list[str]()
     try:
@@ -68,6 +74,31 @@ def listening() -> Iterator[None]:
         _heard.losses = None
     if losses:
         raise BadData(f"pixels are lost: {losses[0]}")
+
+
+def require_end(dataset: DatasetReader, path: Path) -> None:
+    """Raise BadInput for a JPEG, JPEG 2000 or PNG that ends in zeros: their decoders paint those grey or black."""
+    end = _ENDS.get(dataset.driver)
+    if end is None:
+        return
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _END_BYTES))
+        tail = file.read()
+    if tail.endswith(bytes(16)) and not tail.rstrip(b"\0").endswith(end):
+        raise BadInput(
+            f"{path} ends in zeros, not as a {dataset.driver} does: was its download cut off? Fetch it again"
+        )
+
+
+def require_parts(dataset: DatasetReader, indexes: Sequence[int], part: Window) -> None:
+    """Raise RasterioIOError where a part of a mosaic cannot be opened.
+
+    GDAL complains of such a file once; at later reads it returns failure without an error, which rasterio takes for
+    success, and zeros. A checksum over the same pixels, which the files have in their caches by now, says it every time.
+    """
+    if dataset.driver in _MADE_OF_FILES:
+        for index in indexes:
+            dataset.checksum(index, window=gdal_window(part))
 
 
 class _Block(NamedTuple):
@@ -104,6 +135,16 @@ def _blocks(dataset: DatasetReader, index: int, part: Window) -> Iterator[_Block
             )
 
 
+def _is_shared(dataset: DatasetReader) -> bool:
+    """True when a block holds all bands."""
+    return bool(dataset.interleaving == Interleaving.pixel)
+
+
+def gdal_window(part: Window) -> GdalWindow:
+    """The same window in rasterio's words."""
+    return GdalWindow(part.x, part.y, part.width, part.height)
+
+
 def drop_sparse(
     valid: NDArray[np.bool_], data: NDArray[np.generic], dataset: DatasetReader, indexes: Sequence[int], part: Window
 ) -> None:
@@ -111,9 +152,9 @@ def drop_sparse(
 
     valid: (h, w), True = data; data: (band, h, w), the bands `indexes` of `part`.
     """
-    for band, index in zip(data, indexes, strict=True):
+    for bands, index in [(data, indexes[0])] if _is_shared(dataset) else zip(data[:, None], indexes, strict=True):
         for block in _blocks(dataset, index, part):
-            if block.start is None and not band[block.rows, block.cols].any():
+            if block.start is None and not bands[:, block.rows, block.cols].any():
                 valid[block.rows, block.cols] = False
 
 
@@ -122,9 +163,8 @@ def require_ends(dataset: DatasetReader, path: Path, indexes: Sequence[int], par
     tail = _CHECKSUM_BYTES.get(dataset.compression)
     if tail is None:
         return
-    shared = dataset.interleaving == Interleaving.pixel
     with path.open("rb", buffering=0) as file:
-        for index in indexes[:1] if shared else indexes:
+        for index in indexes[:1] if _is_shared(dataset) else indexes:
             for block in _blocks(dataset, index, part):
                 if block.start is None or block.size_bytes < tail:
                     continue

@@ -9,6 +9,8 @@ import rasterio
 from rasterio.env import ensure_env_with_credentials
 from rasterio.io import DatasetReader
 
+from tiling.remote import open_patiently
+
 NETWORK = frozenset({"DAAS", "EEDA", "EEDAI", "HTTP", "PLMOSAIC", "STACIT", "STACTA", "WCS", "WMS", "WMTS"})
 """Formats that are services: a few lines of XML or JSON make GDAL ask any server, as this machine."""
 ODD = frozenset({"DERIVED", "GNMDatabase", "GNMFile", "KMLSUPEROVERLAY", "MEM", "MRF", "OSM", "PDF"})
@@ -20,16 +22,19 @@ os.environ["GDAL_SKIP"] = " ".join(sorted({*os.environ.get("GDAL_SKIP", "").spli
 ENVIRONMENT = {
     "GDAL_CACHEMAX": 128,
     # ^ MB; the default is 5 % of the machine, per process
-    "GDAL_HTTP_MAX_RETRY": 4,
-    "GDAL_HTTP_RETRY_DELAY": 1,
+    "GDAL_HTTP_MAX_RETRY": 2,
+    "GDAL_HTTP_RETRY_DELAY": 0.25,
+    # ^ of one request, after 429, 500, 502-504 and timeouts; GDAL asks each range in three ways. tiling/remote.py waits
     "GDAL_HTTP_CONNECTTIMEOUT": 10,
     "GDAL_HTTP_TIMEOUT": 60,
+    "GDAL_HTTP_LOW_SPEED_TIME": 10,
+    # ^ s without a byte: an answer that stalls is no answer
+    "CPL_VSIL_CURL_NON_CACHED": "/vsi",
+    # ^ a file that is opened again is asked for again: half a header, or a failure, would be remembered for ever
     "VSI_CACHE": True,
     # ^ remote headers are read once, not once per block
     "GDAL_NUM_THREADS": 1,
-    "VRT_NUM_THREADS": 1,
     # ^ a warning of lost pixels is heard only in the thread that reads; tiles are read in parallel anyway
-    "GDAL_ERROR_ON_LIBJPEG_WARNING": True,
     "GDAL_PNG_WHOLE_IMAGE_OPTIM": False,
     # ^ the fast path skips the checksums of PNG
     "GDAL_VRT_ENABLE_PYTHON": False,
@@ -57,4 +62,4 @@ _reader = ensure_env_with_credentials(DatasetReader)
 
 def open_image(uri: str, **options: int) -> DatasetReader:
     """As rasterio.open, which takes one format or all, never some. Raises RasterioIOError."""
-    return _reader(uri, driver=formats(), **options)
+    return open_patiently(uri, lambda: _reader(uri, driver=formats(), **options))

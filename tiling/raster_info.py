@@ -9,12 +9,12 @@ from pathlib import PurePosixPath
 import numpy as np
 from pyproj import CRS
 from rasterio import DatasetReader
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 
 from tiling.errors import BadInput
 from tiling.info import ImageInfo, PixelSize
 from tiling.pixel_area import ground_pixel_size
-from tiling.source import SourceSpec
+from tiling.source import MAX_BLOCK_BYTES, SourceSpec
 
 NAMED_COLOURS = {
     ColorInterp.red: "red",
@@ -48,6 +48,19 @@ def require_one_grid(datasets: Sequence[DatasetReader], uris: Sequence[str]) -> 
                     f"{uris[0]} and {uri} are not bands of one image: {what} {ours!r} against {theirs!r}. "
                     "Warp them to one grid first (gdalwarp -te … -tr …)."
                 )
+
+
+def require_small_blocks(dataset: DatasetReader, uri: str) -> None:
+    """Raise BadInput for tiles or strips that decode to more than MAX_BLOCK_BYTES: a few kilobytes can hold gigabytes."""
+    bands = dataset.count if dataset.interleaving == Interleaving.pixel else 1
+    for (height, width), dtype in zip(dataset.block_shapes, dataset.dtypes, strict=True):
+        size = height * width * bands * np.dtype(dtype).itemsize
+        if size > MAX_BLOCK_BYTES:
+            raise BadInput(
+                f"{uri} is stored in blocks of {height:,} x {width:,} px, {size / 2**30:.3g} GiB each when decoded; at "
+                f"most {MAX_BLOCK_BYTES / 2**30:g} GiB are taken. If the file is to be trusted, store it in smaller "
+                "ones: gdal_translate -of COG IN OUT"
+            )
 
 
 def name_bands(datasets: Sequence[DatasetReader], spec: SourceSpec) -> tuple[Band, ...]:

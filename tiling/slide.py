@@ -10,6 +10,7 @@ from openslide import OpenSlide, OpenSlideCache, OpenSlideError, __library_versi
 
 from tiling.errors import BadData, BadInput
 from tiling.info import ImageInfo, PixelSize, Plane
+from tiling.slide_damage import stored_tiles
 from tiling.source import Pixels, Source, SourceSpec, nearest_finer, read_level
 from tiling.window import Window
 
@@ -32,6 +33,8 @@ class SlideSource:
             self._bounds = _bounds(self._slide.properties, self._slide.dimensions)
             self._scales = [_exact_scale(self._slide.dimensions, level) for level in self._slide.level_dimensions]
             self._info = self._describe(self._slide.properties)
+            vendor = self._slide.properties.get("openslide.vendor")
+            self._stored = stored_tiles(self._uri, vendor, self._slide.level_dimensions)
         except BaseException:
             self._slide.close()
             raise
@@ -71,7 +74,7 @@ class SlideSource:
             pixel_size=self._spec.pixel_size or mpp_of(properties, self._uri),
             transform=None,
             crs=None,
-            may_hide_data=False,
+            may_hide_data=True,  # a tile that is not stored is transparent, and may be missing from one level only
         )
 
     def _read(self, part: Window, level: int) -> Pixels:
@@ -85,10 +88,14 @@ class SlideSource:
         downsample = self._slide.level_downsamples[level]
         corner = (round(x * downsample), round(y * downsample))
         try:
+            if level in self._stored:
+                self._stored[level].require_ends(y, x, part.shape_px)
             rgba = np.asarray(self._slide.read_region(corner, level, (part.width, part.height)))
         except OpenSlideError as error:
             self._slide.close()
             self._slide = self._open()  # after one error OpenSlide refuses every later read of the same handle
+            raise BadData(f"{self._uri} level {level} {part} cannot be read: {error}") from error
+        except BadData as error:
             raise BadData(f"{self._uri} level {level} {part} cannot be read: {error}") from error
         return Pixels(on_white(rgba), rgba[..., 3] > 0)
 

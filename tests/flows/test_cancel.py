@@ -20,6 +20,7 @@ from flows.pipeline import execute
 from flows.planning import make_plan
 from flows.progress import Silent
 from flows.recipe import load_recipe
+from flows.segment_stage import Canvas
 from storage.run import Run
 from tiling.source import SourceSpec
 
@@ -161,15 +162,17 @@ def test_a_full_disk_under_one_span_stops_the_others(make_scene, monkeypatch, tm
     model = Counting()
     monkeypatch.setattr(flows.job, "open_segmenter", lambda *_: model)
     plan = plan_of(make_scene())
-    with monkeypatch.context() as full:
+    write = Canvas.write
 
-        def write(*_):
+    def full(canvas, run):
+        if canvas._batch.id == "r0000c0000":
             raise OSError(errno.ENOSPC, "No space left on device")
+        return write(canvas, run)
 
-        full.setattr("flows.segment_stage.Canvas.write", write)
-        with pytest.raises(OSError, match="No space left"):
-            execute(plan, tmp_path / "run", LocalEngine(2), Silent())
-    assert model.calls <= 3
+    monkeypatch.setattr(Canvas, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        execute(plan, tmp_path / "run", LocalEngine(2), Silent())
+    assert model.calls <= 4
 
 
 class Interrupted(Silent):

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import os
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import StateType
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.states import Cancelling, Failed
 from prefect.testing.utilities import prefect_test_harness
 
 import flows.job
+from classifiers.rules import RULES
+from downstream.rule_segmenter import RuleSegmenter
 from flows.gated_area import gated_area, on_dask
 from flows.recipe import load_recipe
 from flows.request import ImageRequest
+from flows.stopping import Stopped
+from flows.tasks import is_passing
 from tiling.errors import BadInput
 from tiling.open import open_source
 
+HOUSE = Path(__file__).parents[2]
 SMALL = ("tile.size_px=32", "tile.batch=2", "gate.downsample=4", "audit.tiles=5")
 pytestmark = pytest.mark.prefect
 
@@ -120,6 +131,49 @@ def test_a_disk_error_is_retried_and_bad_input_is_not(make_scene, tmp_path, monk
     assert calls.count("refused") <= 2  # one per span in flight, none of them again
 
 
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (OSError(errno.EIO, "the disk blinked"), True),
+        (TimeoutError("no answer"), True),
+        (ConnectionResetError("gone"), True),
+        (MemoryError("not now"), True),
+        (BadInput("the image is gone"), False),
+        (ValueError("a bug"), False),
+        (Stopped(), False),
+    ],
+)
+def test_only_what_may_pass_is_retried(error, passes):
+    assert is_passing(None, None, Failed(data=error)) is passes
+
+
+def test_a_run_with_holes_is_seen_to_have_them(make_scene, tmp_path, monkeypatch):
+    class Sick(RuleSegmenter):
+        def segment(self, stack):
+            if stack.tiles[0].id in ("r0001c0001", "r0001c0002"):
+                raise RuntimeError(f"CUDA is gone at {stack.tiles[0].id}")
+            return super().segment(stack)
+
+    monkeypatch.setattr(flows.job, "open_segmenter", lambda *_: Sick(RULES["ndwi"]))
+    scene = make_scene()
+    state, flow_run_id = run(gated_area, scene, tmp_path / "run", "gate.threshold=0", "audit.tiles=0")
+    assert state.is_completed()
+    assert state.result()["status"] == "partial"
+    flow_run, _, artifacts = look(flow_run_id)
+    assert (flow_run.state.type, flow_run.state.name) == (StateType.COMPLETED, "Partial")
+    assert flow_run.state.message == "Completed with holes: 2 of 90 tiles (20.48 ha) not observed"
+    (hole,) = json.loads(artifacts["holes"]["data"])
+    assert (hole["tiles"], hole["area"], hole["state"]) == ("2", "20.48 ha", "failed")
+    assert hole["reason"] == "segmenter: RuntimeError: CUDA is gone at r0001c…"
+    assert hole["where"] == "rows 32-64 columns 32-96"
+
+    recipe = load_recipe("water", (*SMALL, "gate.threshold=0", "audit.tiles=0"))
+    same = {"image": ImageRequest(uris=[str(scene.path)]), "recipe": recipe, "out": str(tmp_path / "run")}
+    assert gated_area(**same)["status"] == "partial"  # a plain call gives the summary, not the state
+    monkeypatch.undo()
+    assert gated_area(**same)["status"] == "complete"
+
+
 def test_spans_on_dask(make_scene, measure, tmp_path):
     scene = make_scene()
     state, _ = run(on_dask("local"), scene, tmp_path / "dask")
@@ -148,3 +202,73 @@ def test_the_form_in_the_ui_is_the_recipe():
     schema = gated_area.parameters.model_dump()
     assert set(schema["properties"]) == {"image", "recipe", "out"}
     assert "gate" in schema["definitions"]["Recipe"]["properties"]
+
+
+@pytest.fixture
+def worker(tmp_path):
+    """A worker of a process pool, as an operator starts it; the name of its pool."""
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name="machines", type="process"))
+    settings = {"PREFECT_API_URL": PREFECT_API_URL.value(), "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "worker", "start", "--pool", "machines", "--type", "process"],
+        cwd=HOUSE,
+        env=os.environ | settings | {"PYTHONPATH": str(HOUSE)},
+        stdout=(tmp_path / "worker.log").open("w"),
+        stderr=subprocess.STDOUT,
+    )
+    yield "machines"
+    process.kill()  # told nicely, it takes its time; it has nothing left to do
+    process.wait(60)
+
+
+def deploy(pool):
+    with get_client(sync_client=True) as client:
+        return client.create_deployment(
+            flow_id=client.create_flow(gated_area),
+            name="slow",
+            entrypoint="tests/flows/slow_flow.py:gated_area",
+            path=str(HOUSE),
+            work_pool_name=pool,
+        )
+
+
+def wait_until(true, seconds):
+    for _ in range(seconds * 5):
+        if true():
+            return
+        time.sleep(0.2)
+    pytest.fail("waited in vain")
+
+
+def contents(folder):
+    """Digests of all that counts: shards and tables, not the timings."""
+    files = [*(folder / "run.zarr").rglob("c/**/*"), folder / "areas.csv", folder / "tiles.parquet"]
+    return {p.relative_to(folder): hashlib.sha256(p.read_bytes()).hexdigest() for p in files if p.is_file()}
+
+
+def test_a_cancelled_flow_run_stops_and_is_finished_later(make_scene, measure, tmp_path, worker):
+    """On a worker, in stage 2, where 90 tiles take more than a minute: cancelled in the UI, gone within seconds."""
+    scene, out = make_scene(), tmp_path / "run"
+    changes = ("tile.batch=1", "gate.threshold=0", "audit.tiles=0")
+    recipe = load_recipe("water", (*SMALL, *changes)).model_dump(mode="json")
+    parameters = {"image": {"uris": [str(scene.path)]}, "recipe": recipe, "out": str(out)}
+    with get_client(sync_client=True) as client:
+        flow_run = client.create_flow_run_from_deployment(deploy(worker), parameters=parameters)
+        wait_until(lambda: len(list((out / "ledger/segment").glob("r*.parquet"))) >= 3, 120)
+        asked = time.monotonic()
+        client.set_flow_run_state(flow_run.id, Cancelling())
+
+        def cancelled():
+            return client.read_flow_run(flow_run.id).state.is_cancelled()
+
+        wait_until(cancelled, 60)
+    print(f"cancelled after {time.monotonic() - asked:.1f} s")
+    done = len(list((out / "ledger/segment").glob("r*.parquet")))
+    time.sleep(4)
+    assert len(list((out / "ledger/segment").glob("r*.parquet"))) == done < 60  # nobody works on
+
+    state, _ = run(gated_area, scene, out, *changes)
+    assert state.result()["status"] == "complete"
+    measure(scene, *changes, out="unbroken")
+    assert contents(out) == contents(tmp_path / "unbroken")

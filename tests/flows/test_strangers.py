@@ -1,14 +1,20 @@
 """Files from people nobody knows: refused with exit 2 or read with holes and exit 3, in bounded time and memory."""
 
+import hashlib
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rasterio
+import tifffile
 
 from flows.cli import MaxPixels
 from flows.commands import parse_count
+from flows.models import bundle_folder
 from storage.run import Run
 from tiling.errors import BadInput
 from tiling.source import MAX_PIXELS
@@ -123,3 +129,97 @@ class TestSecrets:
     def test_what_cannot_be_fetched_is_told_without_it(self, run, host):
         refused(seen := run(f"http://{host}/gone.tif?X-Amz-Signature=SECRET123"), f"http://{host}/gone.tif")
         assert "SECRET123" not in seen.err
+
+
+def break_block(path, tile, page=0):
+    """The second half of one stored block becomes zeros, as in a download that stopped there."""
+    with tifffile.TiffFile(path) as file:
+        start, size = file.pages[page].dataoffsets[tile], file.pages[page].databytecounts[tile]
+    raw = bytearray(path.read_bytes())
+    raw[start + size // 2 : start + size] = bytes(size - size // 2)
+    path.write_bytes(raw)
+
+
+class TestDamage:
+    @pytest.mark.parametrize("codec", ["jpeg", "deflate", "lzw"])
+    @pytest.mark.parametrize("interleave", ["band", "pixel"])
+    def test_a_block_cut_in_half_is_a_hole_of_its_own_size(
+        self, run, tilegate, make_scene, tmp_path, codec, interleave
+    ):
+        scene = make_scene(shape=(320, 320), compress=codec, interleave=interleave)
+        break_block(scene.path, 12)  # row 2, column 2 of 5 x 5, of the first band or of both
+        for again in (False, True):
+            seen = tilegate("resume", tmp_path / "run", "--json") if again else run(scene.path)
+            assert seen.code == 3, seen.err
+            assert seen.json["tiles"]["unreadable"] == 1
+            assert seen.json["area"]["not_observed"] == 64 * 64 * 100.0
+
+    def test_a_tile_missing_from_one_level_of_a_slide_is_not_lost(self, tilegate, tmp_path):
+        """The coarse level that the gate reads lacks a tile, the native one has it: not empty, but looked at."""
+        picture = np.full((1024, 1024, 3), (190, 80, 140), np.uint8)
+        path = tmp_path / "slide.tif"
+        shared = {"tile": (128, 128), "photometric": "rgb", "metadata": None, "compression": "deflate"}
+        with tifffile.TiffWriter(path) as file:
+            file.write(picture, **shared, resolution=(20_000, 20_000), resolutionunit=3)
+            file.write(picture[::4, ::4], **shared, subfiletype=1)
+        with tifffile.TiffFile(path) as file:
+            counts = file.pages[1].tags[325]
+        raw = bytearray(path.read_bytes())
+        raw[counts.valueoffset : counts.valueoffset + (2 if counts.dtype == 3 else 4)] = bytes(
+            2 if counts.dtype == 3 else 4
+        )
+        path.write_bytes(raw)
+        options = [
+            "--set",
+            "tile.size_px=256",
+            "--set",
+            "gate.downsample=4",
+            "--set",
+            "segment.cut=0.1",
+            "--engine",
+            "local",
+        ]
+        seen = tilegate("run", path, "--recipe", "tissue", "--out", tmp_path / "run", "--json", *options)
+        assert seen.code == 0, seen.err
+        assert seen.json["area"]["classes"][0]["pixels"] == 1024 * 1024
+
+
+class TestModelsAndRecipes:
+    @pytest.fixture
+    def bundle(self, tmp_path):
+        """A copy of the gate that comes with tilegate: (its folder, a function that gives it other weights)."""
+        folder = shutil.copytree(bundle_folder("classifiers") / "forest-gate", tmp_path / "bundle")
+
+        def reweigh(weights):
+            (folder / "model.safetensors").write_bytes(weights)
+            plain = json.loads((folder / "bundle.json").read_text())
+            plain["tilegate:sha256"] = hashlib.sha256(weights).hexdigest()
+            (folder / "bundle.json").write_text(json.dumps(plain))
+
+        return folder, reweigh
+
+    @pytest.mark.parametrize("claimed", [2**20, 2**40, 2**62])
+    def test_weights_that_claim_more_than_their_file_holds_are_refused(self, run, make_scene, bundle, claimed):
+        folder, reweigh = bundle
+        header = {"w": {"dtype": "F32", "shape": [claimed], "data_offsets": [0, 4 * claimed]}}
+        text = json.dumps(header).encode()
+        reweigh(len(text).to_bytes(8, "little") + text + bytes(64))
+        refused(run(make_scene().path, "--set", f"gate.model={folder}"), folder)
+
+    @pytest.mark.parametrize(
+        "name", ["../../etc", "..", "/etc", "a/../../b", "hf-hub:timm/resnet18", "https://h/model"]
+    )
+    def test_no_name_of_a_model_leads_out_or_to_the_network(self, run, make_scene, name):
+        refused(run(make_scene().path, "--set", f"gate.model={name}"))
+
+    def test_a_file_too_large_for_a_recipe_is_refused(self, tilegate, make_scene, tmp_path):
+        recipe = tmp_path / "huge.toml"
+        with recipe.open("wb") as file:
+            file.truncate(2**40)
+        seen = tilegate("run", make_scene().path, "--recipe", recipe, "--out", tmp_path / "run", "--engine", "local")
+        refused(seen, recipe, "1,048,576 bytes")
+
+    def test_a_recipe_nested_too_deep_is_refused(self, tilegate, make_scene, tmp_path):
+        (tmp_path / "deep.toml").write_text(f"a = {'[' * 100_000}")
+        seen = tilegate("run", make_scene().path, "--recipe", tmp_path / "deep.toml", "--out", tmp_path / "run")
+        refused(seen, "deep.toml")

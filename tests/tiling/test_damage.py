@@ -121,6 +121,27 @@ def test_a_broken_tile_of_a_slide_is_an_error(tiny_slide: MakeSlide, compression
     require_hole(opened(path), truth)
 
 
+@pytest.mark.parametrize("compression", ["deflate", "aperio_jp2000_rgb", "jpeg"])
+def test_a_tile_of_a_slide_that_ends_in_zeros_is_an_error(tmp_path: Path, compression: str) -> None:
+    """Large enough for zlib and OpenJPEG to fill it from the zeros without a word."""
+    path, rgb = tmp_path / "slide.svs", np.repeat(np.repeat(RGB.transpose(1, 2, 0), 4, 0), 4, 1)  # 768 px
+    for level, size in enumerate((768, 192)):
+        tifffile.imwrite(
+            path, rgb[:: 768 // size, :: 768 // size], append=level > 0, tile=(256, 256), photometric="rgb", metadata=None,
+            compression=compression, description="Aperio Image Library v1\n768x768|MPP = 0.5|AppMag = 20",
+        )  # fmt: skip
+    damage(path, "second half zero")
+    source = opened(path)
+    for window in (Window(y=256, x=256, height=256, width=256), Window(y=500, x=500, height=99, width=9)):
+        with pytest.raises(BadData, match=r"ends in zeros|Premature end"):
+            source.read(window, native_plane(source.info))
+    for window in (Window(y=0, x=0, height=256, width=768), Window(y=256, x=512, height=512, width=256)):
+        data = source.read(window, native_plane(source.info)).data.astype(int)
+        off = np.abs(data - rgb.transpose(2, 0, 1)[(slice(None), *window.slices)])
+        assert np.median(off) < 5
+    assert source.read(Window(y=0, x=0, height=192, width=192), plane_at(source.info, 4)).valid.all()
+
+
 def test_a_log_level_or_a_new_logging_setup_hides_no_loss(tiny_raster: MakeRaster) -> None:
     path = tiny_raster(RGB, compress="jpeg", photometric="ycbcr", **TILED)
     damage(path, "second half zero")

@@ -1,0 +1,194 @@
+"""Images behind a network: what GDAL and curl say of them, and how long to ask again."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import TypeVar
+
+import rasterio
+from rasterio import DatasetReader
+from rasterio.errors import RasterioError, RasterioIOError
+
+from tiling.errors import BadData
+from tiling.retry import GaveUp, Line, Patience, retrying
+
+T = TypeVar("T")
+
+_NETWORKED = re.compile(
+    r"(?!file:)[a-z][a-z0-9+.-]+://|.*/vsi(curl|s3|gs|az|adls|oss|swift|hdfs|webhdfs)", re.IGNORECASE
+)
+_SAID = re.compile(
+    r"(?:response_code=|HTTP error code *: |HTTP response code(?: on \S+)?: )(\d+)(?:, msg=(\S.*))?|CURL error: (.+)"
+)
+"""How GDAL passes on what a server answered, and what curl says when no answer came, or not all of it."""
+_CUT = re.compile(r"response_code=2\d\d, msg=\S|IO error during reading|Failed to read directory")
+"""An answer that ended early: GDAL takes a header without its end for one without mask, nodata or place."""
+_PASSING = {408, 425, 429}
+"""Statuses of 400 and more, less than 500, that may be another one the next time."""
+PATIENCE = Patience()
+ONCE = Patience(attempts=1)
+HASTE = {
+    "GDAL_HTTP_MAX_RETRY": 0,
+    "GDAL_HTTP_CONNECTTIMEOUT": 3,
+    "GDAL_HTTP_LOW_SPEED_TIME": 3,
+    "GDAL_HTTP_TIMEOUT": 10,
+}
+"""GDAL's options for a server that has been down for a while."""
+_mine = threading.local()
+
+
+def networked(uri: str) -> bool:
+    """True for what travels over a network: URLs and GDAL's file systems of that kind."""
+    return _NETWORKED.match(uri) is not None
+
+
+def patiently(uris: Sequence[str], do: Callable[[], T], forget: Callable[[], object] = lambda: None) -> T:
+    """do(), more than once where one of the files is behind a network; forget() after each failure.
+
+    Raises RasterioIOError that names the last status, or what do() raises where no network is in between.
+    """
+    if not any(map(networked, uris)):
+        return _once(do, forget)
+    if getattr(_mine, "patient", False):
+        return _attempt(do, forget)  # the call around this one does the waiting
+    line = _line(tuple(uris))
+    if line.dead(any(_line((uri,)).closed for uri in uris)):
+        raise RasterioIOError(f"{line.complaint}; not tried again so soon")
+    _mine.patient = True
+    try:
+        with rasterio.Env(**(HASTE if line.tired() else {})):
+            answer = retrying(lambda: _attempt(do, forget), _may_pass, ONCE if line.tired() else PATIENCE)
+    except GaveUp as end:
+        if isinstance(end.__cause__, _Failed):
+            line.failed(f"{end.__cause__}; {end}")
+            raise RasterioIOError(line.complaint) from None
+        raise end.__cause__ or end from None
+    finally:
+        _mine.patient = False
+    line.worked()
+    return answer
+
+
+class _Failed(RasterioIOError):  # type: ignore[misc]
+    """An attempt that failed, in the words of the network."""
+
+    def __init__(self, text: str, status: int) -> None:
+        """status: of HTTP; 0 when there was none."""
+        super().__init__(text)
+        self.status = status
+
+
+def _once(do: Callable[[], T], forget: Callable[[], object]) -> T:
+    try:
+        return do()
+    except (RasterioError, BadData):
+        forget()
+        raise
+
+
+def _attempt(do: Callable[[], T], forget: Callable[[], object]) -> T:
+    """Once. Raises _Failed."""
+    with hearing() as heard:
+        try:
+            return do()
+        except _Failed:
+            raise
+        except (RasterioError, BadData) as error:
+            failed = _Failed(*_complaint(heard, error))
+    forget()
+    raise failed
+
+
+def _may_pass(error: Exception) -> bool:
+    return isinstance(error, _Failed) and (not 400 <= error.status < 500 or error.status in _PASSING)
+
+
+def open_patiently(uri: str, open_it: Callable[[], DatasetReader]) -> DatasetReader:
+    """open_it(); for a file behind a network also all of its header, whole or not at all. Raises RasterioIOError."""
+    if not networked(uri):
+        return open_it()
+    line = _line((uri,))
+    line.closed = True
+    dataset = patiently((uri,), lambda: _open_whole(open_it))
+    line.closed = False
+    return dataset
+
+
+def _open_whole(open_it: Callable[[], DatasetReader]) -> DatasetReader:
+    with hearing() as heard:
+        dataset = open_it()
+        if dataset.count:
+            _ = dataset.overviews(1), dataset.mask_flag_enums  # GDAL looks for them now, not later
+    cut = next(filter(_CUT.search, heard), None)
+    if cut:
+        dataset.close()
+        raise _Failed(f"its header came incomplete: {cut}", 0)
+    return dataset
+
+
+@cache
+def _line(uris: tuple[str, ...]) -> Line:  # noqa: ARG001
+    """One per process, for all threads and spans that read the same image."""
+    return Line()
+
+
+def _complaint(heard: Sequence[str], error: Exception) -> tuple[str, int]:
+    """(what went wrong last, its status): "HTTP 503" or "end of response with 99 bytes missing (HTTP 206)"."""
+    for found in filter(None, map(_SAID.search, reversed(heard))):
+        status, text = int(found[1] or 0), (found[2] or found[3] or "").strip()
+        if text or status >= 400:
+            return (f"{text} (HTTP {status})" if status and text else text or f"HTTP {status}"), status
+    return str(error.__cause__ or error), 0
+
+
+class _Ear(logging.Filter):
+    """Hears what GDAL says while this thread uses a network."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """False for talk of requests that are made again."""
+        ears: list[list[str]] = getattr(_mine, "ears", [])
+        if not ears:
+            return True
+        message = record.getMessage()
+        for ear in ears:
+            ear.append(message)
+        return not (_SAID.search(message) or _CUT.search(message))
+
+
+class _Gate(logging.Filter):
+    """Lets pass what rasterio's own level would: its loggers are turned up only for the ear."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """True for what was to be logged anyway."""
+        return record.levelno >= logging.getLogger("rasterio").getEffectiveLevel()
+
+
+_EAR, _GATE = _Ear(), _Gate()
+_TALKERS = [logging.getLogger(name) for name in ("rasterio._err", "rasterio._env")]
+
+
+@contextmanager
+def hearing() -> Iterator[list[str]]:
+    """What GDAL says in this thread meanwhile, with every status: its exceptions do not name them.
+
+    The loggers are set up each time: whoever configures logging between two reads may have reset them.
+    """
+    for talker in _TALKERS:
+        if _EAR not in talker.filters:
+            talker.filters.insert(0, _EAR)  # before any other filter that drops what it does not need
+        talker.addFilter(_GATE)
+        talker.disabled = False
+        talker.setLevel(logging.DEBUG)
+    ears: list[list[str]] = _mine.__dict__.setdefault("ears", [])
+    heard: list[str] = []
+    ears.append(heard)
+    try:
+        with rasterio.Env(CPL_DEBUG="VSICURL,S3,GS,AZURE,ADLS,OSS,SWIFT,WEBHDFS"):
+            yield heard
+    finally:
+        ears.pop()
