@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from flows.stopping import leaving_on_signals
+from flows.supervise import supervise
 from tiling.address import Redacting, redacted
 from tiling.errors import BadInput, TilegateError
 
@@ -146,8 +147,14 @@ def finish(summary: dict[str, Any], out: str, as_json: bool, holes: list[dict[st
         raise typer.Exit(EXIT_PARTIAL)
 
 
+def entry() -> None:
+    """What the command `tilegate` calls: main in a child process that may crash."""
+    supervise()
+    main()
+
+
 def main() -> None:
-    """Entry point: errors meant for people are printed as one message, without a traceback."""
+    """The command line: errors meant for people are printed as one message, without a traceback."""
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(Redacting())
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", handlers=[handler])
@@ -166,4 +173,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    entry()

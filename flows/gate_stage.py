@@ -31,8 +31,9 @@ def gate_span(run_path: str, batches: list[BatchKey]) -> SpanReport:
         assert job.gate is not None  # a model that cannot be loaded ends the run, not each of its tiles
         for row, col in batches:
             checkpoint()
-            record = gate_batch(job, run, row, col)
-            run.commit(record)
+            with run.attempt("gate", row, col):
+                record = gate_batch(job, run, row, col)
+                run.commit(record)
             records.append(record)
     return report_span(records, time.monotonic() - started)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from flows.alone import gate_alone, segment_alone
 from flows.engine import Engine
 from flows.progress import Progress
 from flows.recipe import Recipe
@@ -36,12 +38,13 @@ def execute(plan: RunPlan, out: str | Path, engine: Engine, progress: Progress) 
 
 def gate_stage(run: Run, engine: Engine, progress: Progress) -> list[TileRecord]:
     """Stage 1 over the batches not yet committed; every tile of the grid after it."""
-    left = pending_gate(run)
-    grid = run.plan.grid
-    weights = [len(grid.batch(*key).tiles) for key in left]
-    progress.start("gate", sum(weights))
+    pending = pending_gate(run)
+    suspected = run.suspects("gate", set(pending))
+    left = [key for key in pending if key not in suspected]
+    weights = [len(run.plan.grid.batch(*key).tiles) for key in left]
+    progress.start("gate", sum(len(run.plan.grid.batch(*key).tiles) for key in pending))
     spans = [left[cut] for cut in cut_spans(weights, GATE_TILES_PER_SPAN, engine.workers)]
-    for report in engine.gate(run.uri, spans):
+    for report in chain(engine.gate(run.uri, spans), (gate_alone(run.uri, key) for key in sorted(suspected))):
         progress.advance(report)
     return tiles_of(run.committed("gate"))
 
@@ -55,10 +58,13 @@ def pending_gate(run: Run) -> list[BatchKey]:
 
 def segment_stage(run: Run, chosen: list[SegmentBatch], engine: Engine, progress: Progress) -> list[TileRecord]:
     """Stage 2 over what is not yet committed; every segmented tile after it."""
-    left = still_to_segment(chosen, run.committed("segment"))
-    progress.start("segment", sum(len(batch.tiles) for batch in left))
+    pending = still_to_segment(chosen, run.committed("segment"))
+    suspected = run.suspects("segment", {(batch.row, batch.col) for batch in pending})
+    left = [batch for batch in pending if (batch.row, batch.col) not in suspected]
     weights = [max(1, len(batch.tiles)) for batch in left]
+    progress.start("segment", sum(len(batch.tiles) for batch in pending))
     spans = [left[cut] for cut in cut_spans(weights, SEGMENT_TILES_PER_SPAN, engine.workers)]
-    for report in engine.segment(run.uri, spans):
+    alone = (segment_alone(run.uri, batch) for batch in pending if (batch.row, batch.col) in suspected)
+    for report in chain(engine.segment(run.uri, spans), alone):
         progress.advance(report)
     return tiles_of(run.committed("segment"))

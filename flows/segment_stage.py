@@ -31,8 +31,9 @@ def segment_span(run_path: str, batches: list[SegmentBatch]) -> SpanReport:
         assert job.segmenter is not None  # a model that cannot be loaded ends the run, not each of its tiles
         for chosen in batches:
             checkpoint()
-            record = segment_batch(job, run, chosen)
-            run.commit(record)
+            with run.attempt("segment", chosen.row, chosen.col):
+                record = segment_batch(job, run, chosen)
+                run.commit(record)
             records.append(record)
     return report_span(records, time.monotonic() - started)
 

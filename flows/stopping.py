@@ -13,6 +13,8 @@ from threading import Event
 from types import FrameType
 from typing import Any
 
+from flows.supervise import working
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _stop: ContextVar[Event | None] = ContextVar("stop", default=None)
 _begun: list[str] = []
@@ -32,6 +34,7 @@ class Stopped(BaseException):
 def heeding(stop: Event, run_path: str) -> Iterator[None]:
     """Work handed to threads in here, with a copy of this context, ends at its next checkpoint once `stop` is set."""
     _begun[:] = [run_path]
+    working()
     token = _stop.set(stop)
     try:
         yield

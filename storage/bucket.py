@@ -50,7 +50,7 @@ class BucketFolder:
                     raise
                 return None
 
-    def write(self, name: str, data: bytes, *, private: bool = False) -> None:  # noqa: ARG002
+    def write(self, name: str, data: bytes, *, private: bool = False, durable: bool = True) -> None:  # noqa: ARG002
         """See Folder; who may read it is the bucket's own affair."""
         with _told(f"{self.uri}/{name}", "written"):
             obstore.put(self._store, name, data, use_multipart=False)

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import fcntl
 import os
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,9 +36,9 @@ class LocalFolder:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def write(self, name: str, data: bytes, *, private: bool = False) -> None:
+    def write(self, name: str, data: bytes, *, private: bool = False, durable: bool = True) -> None:
         """See Folder."""
-        write_whole(self._path / name, data, private=private)
+        write_whole(self._path / name, data, private=private, durable=durable)
 
     def remove(self, name: str) -> None:
         """See Folder."""
@@ -63,10 +64,8 @@ class LocalFolder:
         """See Folder. The kernel lets go when the process ends, however it ends: no stale lock blocks a resume."""
         self._path.mkdir(parents=True, exist_ok=True)
         with (self._path / LOCK).open("ab") as lock:  # never replaced: two processes must find the same file
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BadInput(f"another process is working on {self.uri}; wait for it, or stop it first") from None
+            if not _locked(lock.fileno()):
+                raise BadInput(f"another process is working on {self.uri}; wait for it, or stop it first")
             self._sweep()
             yield
 
@@ -90,7 +89,7 @@ class _DurableStore(LocalStore):
             await self.set(key, value)
 
 
-def write_whole(path: Path, data: bytes, *, private: bool = False) -> None:
+def write_whole(path: Path, data: bytes, *, private: bool = False, durable: bool = True) -> None:
     """Temporary name, fsync, rename, fsync of the folder: a reader sees the old file or the new one, never half.
 
     Raises CannotStore.
@@ -102,11 +101,13 @@ def write_whole(path: Path, data: bytes, *, private: bool = False) -> None:
             with open(temporary, "xb", opener=_private if private else None) as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync(path.parent)
+        if durable:
+            _sync(path.parent)
     except OSError as error:
         why = "no room is left there" if error.errno in FULL else error.strerror or repr(error)
         raise CannotStore(f"{path} ({len(data):,} bytes) cannot be written: {why}") from error
@@ -118,6 +119,18 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether the lock is ours; one that a killed process still holds is waited for, it takes a moment to die."""
+    for _ in range(10):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.1)
+        else:
+            return True
+    return False
 
 
 def _private(path: str, flags: int) -> int:

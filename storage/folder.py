@@ -28,8 +28,8 @@ class Folder(Protocol):
     def read(self, name: str) -> bytes | None:
         """The content of a file, None when there is none."""
 
-    def write(self, name: str, data: bytes, *, private: bool = False) -> None:
-        """A file, whole and durable, in place of an older one. private: for the owner's eyes only."""
+    def write(self, name: str, data: bytes, *, private: bool = False, durable: bool = True) -> None:
+        """A file, whole, in place of an older one. private: for the owner's eyes only. durable: survives a power cut."""
 
     def remove(self, name: str) -> None:
         """A file, if it is there."""

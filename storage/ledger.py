@@ -41,7 +41,12 @@ class BatchRecord:
     @property
     def id(self) -> str:
         """Readable identity, such as r0003c0007."""
-        return f"r{self.row:04d}c{self.col:04d}"
+        return batch_id(self.row, self.col)
+
+
+def batch_id(row: int, col: int) -> str:
+    """Name of a batch, such as r0003c0007."""
+    return f"r{row:04d}c{col:04d}"
 
 
 def write_part(folder: Folder, record: BatchRecord, classes: Sequence[str], fingerprint: str) -> None:

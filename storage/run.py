@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -15,9 +15,10 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
+from storage.attempts import attempting, suspects
 from storage.folder import LOCK, TEMPORARY, Folder, digest
 from storage.layout import FINE, GATE, MASK, ArrayLayout, arrays, geo_attributes, ome_attributes
-from storage.ledger import BatchRecord, Stage, part_name, read_parts, table_of, to_parquet, write_part
+from storage.ledger import BatchRecord, Stage, batch_id, part_name, read_parts, table_of, to_parquet, write_part
 from storage.place import folder_at
 from storage.plan import RunPlan, from_json, to_json
 from tiling.address import public
@@ -95,6 +96,14 @@ class Run:
     def write_mask(self, batch: Batch, labels: NDArray[np.uint8]) -> dict[str, str]:
         """(y, x) labels of the batch, 0 where nothing was segmented."""
         return self._write(MASK, batch, labels)
+
+    def attempt(self, stage: Stage, row: int, col: int) -> AbstractContextManager[None]:
+        """Around the work on a batch: if the process dies in there, a resume knows at which batch."""
+        return attempting(self._folder, stage, batch_id(row, col))
+
+    def suspects(self, stage: Stage, pending: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Those of the pending batches, (row, col), that may have killed the processes that worked on them."""
+        return suspects(self._folder, stage, pending)
 
     def commit(self, record: BatchRecord) -> None:
         """Say that a batch is done; call it after its shards are written."""
