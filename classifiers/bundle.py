@@ -18,6 +18,9 @@ __all__ = ["Bundle", "Calibration", "Task", "load_bundle", "read_weights", "writ
 
 JSON, WEIGHTS, CARD = "bundle.json", "model.safetensors", "README.md"
 
+MAX_BYTES = {JSON: 16 * 2**20, WEIGHTS: 4 * 2**30}
+"""Larger files are refused before they are read."""
+
 _SHIPPED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _PICKLES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".joblib"})
 
@@ -30,7 +33,7 @@ def load_bundle(path_or_name: str | Path, shipped: Path) -> Bundle:
     """
     folder = _find(path_or_name, shipped)
     _require_files(folder)
-    bundle = from_json((folder / JSON).read_bytes(), folder)
+    bundle = from_json(_read(folder / JSON), folder)
     read_weights(bundle)
     return bundle
 
@@ -55,7 +58,7 @@ def write_bundle(bundle: Bundle, folder: Path, weights: bytes, card: str) -> Bun
 def read_weights(bundle: Bundle) -> bytes:
     """The bytes of the weights, exactly those bundle.json speaks of. Raises BadInput when they are not."""
     path = bundle.path / WEIGHTS
-    weights = path.read_bytes()
+    weights = _read(path)
     found = hashlib.sha256(weights).hexdigest()
     if found != bundle.sha256:
         raise BadInput(
@@ -64,6 +67,14 @@ def read_weights(bundle: Bundle) -> bytes:
         )
     _require_safetensors(weights, path)
     return weights
+
+
+def _read(path: Path) -> bytes:
+    """All of a file of the bundle. Raises BadInput when it is larger than any honest one."""
+    size, limit = path.stat().st_size, MAX_BYTES[path.name]
+    if size > limit:
+        raise BadInput(f"{path} has {size:,} bytes; at most {limit:,} are read. Is it what its name says?")
+    return path.read_bytes()
 
 
 def _find(path_or_name: str | Path, shipped: Path) -> Path:

@@ -164,8 +164,7 @@ class Run:
         rows = slice(batch.row * side_y, batch.row * side_y + values.shape[-2])
         cols = slice(batch.col * side_x, batch.col * side_x + values.shape[-1])
         shard = f"run.zarr/{layout.shard_file(batch.row, batch.col)}"
-        if values.shape[-2:] != (side_y, side_x):  # at an edge zarr would read what is there, which may be damaged
-            self._folder.remove(shard)
+        self._folder.remove(shard)  # zarr would read what is there, which may be damaged, before it writes a shard
         if name not in self._opened:  # its metadata is read once, not per shard: a bucket takes a request for each
             self._opened[name] = zarr.open_array(self._folder.zarr(f"run.zarr/{name}"), mode="r+", zarr_format=3)
         self._opened[name][..., rows, cols] = values

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
@@ -37,10 +38,12 @@ class _File:
     levels: dict[int, rasterio.DatasetReader] = field(default_factory=dict)
 
     def at(self, level: int) -> rasterio.DatasetReader:
-        """The dataset at a level; 0 = native, i = overview i - 1."""
+        """The dataset at a level; 0 = native, i = overview i - 1. One that was closed is opened again."""
         if level == 0:
+            if self.base.closed:
+                self.base = open_image(self.uri)
             return self.base
-        if level not in self.levels:
+        if level not in self.levels or self.levels[level].closed:
             self.levels[level] = open_image(self.uri, overview_level=level - 1)
         return self.levels[level]
 
@@ -49,13 +52,9 @@ class _File:
         side = Path(f"{self.uri}.ovr")
         return None if is_remote(self.uri) else side if level and side.exists() else Path(self.uri)
 
-    def reopen(self, level: int) -> None:
+    def forget(self, level: int) -> None:
         """Empty GDAL's cache: after a failure or a warning it would give the block out as good the next time."""
-        self.at(level).close()
-        if level == 0:
-            self.base = open_image(self.uri)
-        else:
-            self.levels[level] = open_image(self.uri, overview_level=level - 1)
+        (self.levels.get(level) or self.base).close()
 
     def close(self) -> None:
         for dataset in (self.base, *self.levels.values()):
@@ -77,7 +76,10 @@ class RasterSource:
                 self._bands = name_bands(datasets, spec)
                 self._info = info_of(datasets, self._bands, spec)
                 self._nodata = spec.nodata
-                self._scales = _level_scales(self._files)
+                self._shapes = _level_shapes(self._files)
+                self._scales = [
+                    (self._shapes[0][0] / height, self._shapes[0][1] / width) for height, width in self._shapes
+                ]
             except BaseException:
                 self.close()
                 raise
@@ -90,8 +92,8 @@ class RasterSource:
     def read(self, window: Window, plane: Plane) -> Pixels:
         """See Source. A pixel is valid where every band that is read holds data."""
         level = nearest_finer(self._scales, plane, self._info.uri)
-        shape = self._files[0].at(level).shape
-        return read_level(lambda part: self._read(part, level), shape, self._scales[level], window, plane)
+        read = partial(self._read, level=level)
+        return read_level(read, self._shapes[level], self._scales[level], window, plane)
 
     def close(self) -> None:
         """See Source."""
@@ -129,10 +131,8 @@ class RasterSource:
         return Pixels(data, valid)
 
     def _forget(self, level: int) -> None:
-        """Reopen the files at a level; one that is gone stays closed, and the next read tries again."""
         for file in self._files:
-            with suppress(RasterioError):
-                file.reopen(level)
+            file.forget(level)
 
     def _valid(
         self, dataset: rasterio.DatasetReader, indexes: list[int], data: NDArray[np.generic], part: Window
@@ -164,16 +164,14 @@ def _open(uri: str) -> rasterio.DatasetReader:
     return dataset
 
 
-def _level_scales(files: list[_File]) -> list[tuple[float, float]]:
-    """Image px per level px, (y, x), fine to coarse; up to the first overview that differs in size between files."""
+def _level_shapes(files: list[_File]) -> list[tuple[int, int]]:
+    """(height, width) px of the levels, fine to coarse; up to the first overview that differs in size between files."""
     counts = {len(file.base.overviews(1)) for file in files}
     for file in files:
         for level in range(min(counts) + 1):
             require_small_blocks(file.at(level), file.uri)
     shapes = [[file.at(level).shape for file in files] for level in range(min(counts) + 1)]
-    height, width = shapes[0][0]
-    alike = takewhile(lambda level: len(set(level)) == 1, shapes)
-    return [(height / level[0][0], width / level[0][1]) for level in alike]
+    return [level[0] for level in takewhile(lambda level: len(set(level)) == 1, shapes)]
 
 
 def codecs() -> list[str]:

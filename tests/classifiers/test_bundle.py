@@ -267,6 +267,14 @@ def test_names_can_not_leave_the_shipped_folder(tmp_path: Path, name: str) -> No
         load_bundle(name, tmp_path / "shipped")
 
 
+@pytest.mark.parametrize(("name", "limit"), [("bundle.json", 16 * 2**20), ("model.safetensors", 4 * 2**30)])
+def test_files_larger_than_any_honest_one_are_not_read(folder: Path, name: str, limit: int) -> None:
+    with (folder / name).open("r+b") as file:
+        file.truncate(limit + 1)  # a hole: takes no room on the disk
+    with pytest.raises(BadInput, match=rf"{name} has {limit + 1:,} bytes; at most {limit:,}"):
+        load_bundle(folder, ROOT)
+
+
 def test_nothing_is_written_that_could_not_be_read(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="mean: Input should be a valid number"):
         write_bundle(draft(mean=("a", "b")), tmp_path / "x", WEIGHTS, "")

@@ -45,7 +45,7 @@ class Plan:
     """Which requests fail, and how."""
 
     kinds: list[str] = field(default_factory=list)
-    """Those of ANSWERS; "slow", "stall" (half the body, then silence), "cut" (half the body, then the end), "reset"
+    """Those of ANSWERS; "slow", "stall" (a share of the body, then silence), "cut" (a share, then the end), "reset"
     (before the request is passed on), "lost" (reset after it was carried out)."""
     rate: float = 1.0
     seed: int = 0
@@ -59,6 +59,8 @@ class Plan:
     """Only requests whose Range touches one of these [start, stop)."""
     delay_s: float = 2.0
     """Of "slow"."""
+    share: float = 0.5
+    """Of the body that "cut" and "stall" let through."""
 
 
 class Book:
@@ -170,24 +172,24 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "lost":
             self.reset()
         elif fault in {"cut", "stall"}:
-            self.send(answer, half=True)
+            self.send(answer, self.book.plan.share)
             if fault == "stall":
                 select.select([self.connection], [], [], STALL_S)  # until the client hangs up
             self.close_connection = True
         else:
             self.send(answer)
 
-    def send(self, answer: Answer, *, half: bool = False) -> None:
-        """`half` of what was announced; of an answer without a body, half of its head."""
+    def send(self, answer: Answer, share: float = 1.0) -> None:
+        """A share of what was announced; of an answer without a body, of its head."""
         length = [] if any(name.lower() == "content-length" for name, _ in answer.headers) else [len(answer.body)]
         lines = [f"{name}: {value}" for name, value in answer.headers] + [f"Content-Length: {n}" for n in length]
         reason = http.client.responses.get(answer.status, "")
         head = "\r\n".join([f"HTTP/1.1 {answer.status} {reason}", *lines, "", ""]).encode()
         body = b"" if self.command == "HEAD" or answer.status in {204, 304} else answer.body
-        if half and body:
-            body = body[: len(body) // 2]
-        elif half:
-            head = head[: len(head) // 2]
+        if body:
+            body = body[: int(len(body) * share)]
+        else:
+            head = head[: int(len(head) * share)]
         self.wfile.write(head + body)
         self.wfile.flush()
 

@@ -358,8 +358,30 @@ def toml_line(data: bytes, rng: Random) -> bytes:
 
 def toml_model(data: bytes, rng: Random) -> bytes:
     """Another model, most of them none."""
-    names = ("tissue", "ndvi", "dab", "../../../../etc/passwd", "/etc", "/dev/null", ".", "~", "~nobody/x", "./x", "ndwi ")
-    more = ("NDWI", "", "\\u0000", "/" + "a" * 5000, "hf-hub:x/y", "http://localhost:9/x", "forest-unet-x", "a\\nb", "//")
+    names = (
+        "tissue",
+        "ndvi",
+        "dab",
+        "../../../../etc/passwd",
+        "/etc",
+        "/dev/null",
+        ".",
+        "~",
+        "~nobody/x",
+        "./x",
+        "ndwi ",
+    )
+    more = (
+        "NDWI",
+        "",
+        "\\u0000",
+        "/" + "a" * 5000,
+        "hf-hub:x/y",
+        "http://localhost:9/x",
+        "forest-unet-x",
+        "a\\nb",
+        "//",
+    )
     return re.sub(rb'model = "\w+"', f'model = "{rng.choice((*names, *more))}"'.encode().replace(b"\\", b"\\\\"), data)
 
 
@@ -370,8 +392,29 @@ def xml_value(data: bytes, rng: Random) -> bytes:
     """A number or name between quotes or tags is absurd."""
     places = list(re.finditer(rb'(?<=")[^"<>]+(?=")|(?<=>)[^<>]+(?=<)', data))
     place = rng.choice(places)
-    words = (b"0", b"-1", b"1e308", b"nan", b"2147483647", b"99999999999999999999", b"", b"a" * 70_000, b"&#0;", b"\x01")
-    names = (b"scene.vrt", b"/etc/passwd", b"/dev/null", b"../..", b"Float64", b"CFloat32", b"60000", b"part.tif,0", b"1,2")
+    words = (
+        b"0",
+        b"-1",
+        b"1e308",
+        b"nan",
+        b"2147483647",
+        b"99999999999999999999",
+        b"",
+        b"a" * 70_000,
+        b"&#0;",
+        b"\x01",
+    )
+    names = (
+        b"scene.vrt",
+        b"/etc/passwd",
+        b"/dev/null",
+        b"../..",
+        b"Float64",
+        b"CFloat32",
+        b"60000",
+        b"part.tif,0",
+        b"1,2",
+    )
     return data[: place.start()] + rng.choice((*words, *names)) + data[place.end() :]
 
 
@@ -454,7 +497,17 @@ def json_number(data: bytes, rng: Random) -> bytes:
 def json_text(data: bytes, rng: Random) -> bytes:
     """Not JSON, too deep, twice, or not UTF-8."""
     deep = rng.choice((b"[" * 100_000, b'{"a":' * 50_000))
-    words = (deep, data + data, b"null", b"[]", b"3", b'""', b"\xff\xfe", data[: len(data) // 2], b"\xef\xbb\xbf" + data)
+    words = (
+        deep,
+        data + data,
+        b"null",
+        b"[]",
+        b"3",
+        b'""',
+        b"\xff\xfe",
+        data[: len(data) // 2],
+        b"\xef\xbb\xbf" + data,
+    )
     return rng.choice((*words, data.replace(b":", b"", 1), b"9" * 5000, b"{" + b'"a":1,' * 3, b"NaN"))
 
 

@@ -42,14 +42,16 @@ def water(path: str, green: int, nir: int) -> tuple[Count, tuple[int, int]]:
 
 def tissue(path: str, cut: float) -> tuple[Count, tuple[int, int]]:
     """Saturation > cut on level 0, on white, where the slide is not transparent."""
-    shape = openslide.OpenSlide(path).dimensions[::-1]
+    slide = openslide.OpenSlide(path)
+    held = [slide.properties.get(f"openslide.bounds-{key}") for key in ("y", "x", "height", "width")]
+    top, left, *shape = map(int, held) if None not in held else (0, 0, *slide.dimensions[::-1])
 
     def count(y: int, x: int, height: int, width: int) -> int:
         with openslide.OpenSlide(path) as slide:  # one error spoils a handle for good
-            rgba = np.asarray(slide.read_region((x, y), 0, (width, height))).astype(np.int64)
+            rgba = np.asarray(slide.read_region((left + x, top + y), 0, (width, height))).astype(np.int64)
         return int(((saturation(on_white(rgba)) > cut) & (rgba[..., 3] > 0)).sum())
 
-    return count, shape
+    return count, (shape[0], shape[1])
 
 
 def on_white(rgba: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -96,10 +98,12 @@ class Heard(logging.Handler):
 
 def main(rule: str, path: str, *rest: str) -> None:
     heard = Heard()
-    count, shape = water(path, int(rest[0]), int(rest[1])) if rule == "water" else tissue(path, float(rest[0]))
-    logging.getLogger("rasterio").addHandler(heard)
-    logging.getLogger("rasterio").setLevel(logging.WARNING)
-    print(json.dumps(count_all(count, shape, int(rest[-1])) | {"shape": shape, "heard": heard.lines[:20]}))
+    with rasterio.Env(GDAL_PNG_WHOLE_IMAGE_OPTIM=False):  # GDAL's fast path returns noise for a PNG without its end
+        count, shape = water(path, int(rest[0]), int(rest[1])) if rule == "water" else tissue(path, float(rest[0]))
+        logging.getLogger("rasterio").addHandler(heard)
+        logging.getLogger("rasterio").setLevel(logging.WARNING)
+        found = count_all(count, shape, int(rest[-1]))
+    print(json.dumps(found | {"shape": shape, "heard": heard.lines[:20]}))
 
 
 if __name__ == "__main__":

@@ -71,7 +71,9 @@ def glass() -> NDArray[np.uint8]:
     rng = np.random.default_rng(7)
     y, x = np.mgrid[:192, :256]
     tissue = ((y - 90) ** 2 + (x - 120) ** 2 < 60**2)[..., None]
-    return np.clip(np.where(tissue, (200, 120, 170), 240) + rng.integers(-12, 13, (192, 256, 3)), 0, 255).astype("uint8")
+    return np.clip(np.where(tissue, (200, 120, 170), 240) + rng.integers(-12, 13, (192, 256, 3)), 0, 255).astype(
+        "uint8"
+    )
 
 
 def raster(path: Path, pixels: NDArray[Any] | None = None, **profile: Any) -> Path:

@@ -170,13 +170,37 @@ def tiff_count(data: bytes, rng: Random) -> bytes:
 def tiff_type(data: bytes, rng: Random) -> bytes:
     """A tag's values are of another type."""
     return _entry_change(
-        data, rng, lambda tiff, entry: tiff.put("H", entry.at + 2, rng.choice((0, 1, 2, 3, 4, 5, 7, 11, 12, 13, 16, 99)))
+        data,
+        rng,
+        lambda tiff, entry: tiff.put("H", entry.at + 2, rng.choice((0, 1, 2, 3, 4, 5, 7, 11, 12, 13, 16, 99))),
     )
 
 
 def tiff_tag(data: bytes, rng: Random) -> bytes:
     """A tag becomes another one: two of a kind, none of another."""
-    tags = (0, 254, 255, 256, 257, 258, 259, 262, 273, 277, 322, 324, 325, 330, 338, 339, 347, 34665, 33550, 42112, 65535)
+    tags = (
+        0,
+        254,
+        255,
+        256,
+        257,
+        258,
+        259,
+        262,
+        273,
+        277,
+        322,
+        324,
+        325,
+        330,
+        338,
+        339,
+        347,
+        34665,
+        33550,
+        42112,
+        65535,
+    )
     return _entry_change(data, rng, lambda tiff, entry: tiff.put("H", entry.at, rng.choice(tags)))
 
 

@@ -8,13 +8,13 @@ import os
 import shutil
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Queue
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -33,8 +33,22 @@ KEEP = os.environ.get("TILEGATE_FUZZ_KEEP")
 
 SECONDS, ADDRESS_SPACE, RESIDENT = 60, 4 * 2**30, 1.5 * 2**30
 GOOD = (0, 2, 3)
-TALLY: list[tuple[str, int, float, int, bool]] = []
-"""(kind, exit code, seconds, peak bytes, all rules held) of every input."""
+
+
+class Tried(NamedTuple):
+    """What is counted of one input."""
+
+    kind: str
+    name: str
+    code: int
+    """Exit code of the first command."""
+    seconds: float
+    peak_bytes: int
+    good: bool
+    """All rules held."""
+
+
+TALLY: list[Tried] = []
 
 
 @dataclass
@@ -51,7 +65,9 @@ class Result:
         """For whoever has to mend it."""
         lines = [f"{self.kind} {self.name}: {'; '.join(self.wrong)}"]
         for argv, ended in self.calls:
-            lines.append(f"  exit {ended.code} after {ended.seconds:.1f} s, {ended.peak_bytes / 2**20:.0f} MB: {' '.join(argv)}")
+            lines.append(
+                f"  exit {ended.code} after {ended.seconds:.1f} s, {ended.peak_bytes / 2**20:.0f} MB: {' '.join(argv)}"
+            )
             lines += [f"    {line[:300]}" for line in ended.err.strip().splitlines()[-6:]]
         return "\n".join(lines)
 
@@ -92,7 +108,7 @@ class Lab:
         seconds = sum(ended.seconds for _, ended in result.calls)
         peak = max((ended.peak_bytes for _, ended in result.calls), default=0)
         code = result.calls[0][1].code if result.calls else 0
-        TALLY.append((trial.kind, code, seconds, peak, not result.wrong))
+        TALLY.append(Tried(trial.kind, result.name, code, seconds, peak, not result.wrong))
         return result
 
 
@@ -290,7 +306,8 @@ def weight_trials(count: int) -> list[Trial]:
             good = code in GOOD
             if not good:
                 result.wrong.append(f"{Path(path).name} {how}: {code}")
-            TALLY.append(("weights", code, ended.seconds / len(made), ended.peak_bytes, good))
+            seconds = ended.seconds / len(made)
+            TALLY.append(Tried("weights", f"{Path(path).name} {how}", code, seconds, ended.peak_bytes, good))
 
     return [Trial("weights", f"weights of {count} bundles", go)]
 
@@ -340,12 +357,11 @@ def make_run(zygote: Zygote, folder: Path) -> MadeRun:
 
 def run_trials(made: MadeRun, finished: bool, count: int) -> list[Trial]:
     """One file of a run is broken; finished: report, then resume. Unfinished: resume, then report."""
-    files = [path.relative_to(made.folder) for path in sorted(made.folder.rglob("*")) if path.is_file()]
-    files = [path for path in files if path.stat_size] if False else [f for f in files if (made.folder / f).stat().st_size]
     groups: dict[str, list[Path]] = defaultdict(list)
-    for path in files:
-        if finished or path.name != "summary.json":
-            groups[path.suffix if path.suffix in (".parquet", ".json") else "other"].append(path)
+    for path in sorted(made.folder.rglob("*")):
+        if path.is_file() and path.stat().st_size and (finished or path.name != "summary.json"):
+            kind = path.suffix if path.suffix in {".parquet", ".json"} else "other"
+            groups[kind].append(path.relative_to(made.folder))
     turns = (".json", ".parquet", "other", ".parquet", ".json", "other", ".json")
 
     def trial(number: int) -> Trial:
@@ -372,10 +388,10 @@ def judge_run(zygote: Zygote, run: Path, pixels: int, result: Result, finished: 
     commands = [("report", run, "--json"), ("resume", run, "--json", "--workers", "1")]
     for command in commands if finished else commands[::-1]:
         ended = call(zygote, result, *command)
-        if ended.code not in (0, 3) or told or ended.code == 1:
+        if ended.code not in (0, 3) or told:
             continue
         found = ended.json["area"]["classes"][0]["pixels"]
-        if ended.code == 0 and found != pixels or found > pixels:
+        if (ended.code == 0 and found != pixels) or found > pixels:
             result.wrong.append(f"{command[0]} says {found} pixels where {pixels} are due")
         elif command[0] == "resume" and not finished and ended.code == 0:
             held = int((np.asarray(zarr.open_array(run / "run.zarr/mask/0", mode="r")[...]) == 1).sum())
@@ -388,20 +404,19 @@ def judge_run(zygote: Zygote, run: Path, pixels: int, result: Result, finished: 
 
 def tally_lines() -> list[str]:
     """One line per kind, and the sum."""
-    kinds = defaultdict(list)
-    for row in TALLY:
-        kinds[row[0]].append(row)
-    lines = [_line(kind, rows) for kind, rows in kinds.items()]
-    crashes = sum(not row[4] for row in TALLY)
-    return [*lines, _line(f"{len(TALLY):,} inputs tried, {crashes} broke a rule", TALLY)]
+    kinds: dict[str, list[Tried]] = defaultdict(list)
+    for tried in TALLY:
+        kinds[tried.kind].append(tried)
+    bad = sum(not tried.good for tried in TALLY)
+    whole = f"{len(TALLY):,} inputs tried, {bad} broke a rule; {_numbers(TALLY)}"
+    return [f"{kind}: {len(some)} inputs; {_numbers(some)}" for kind, some in kinds.items()] + [whole]
 
 
-def _line(name: str, rows: Iterable[tuple[str, int, float, int, bool]]) -> str:
-    rows = list(rows)
-    codes = Counter(row[1] for row in rows)
-    exits = ", ".join(f"{count} x {code}" for code, count in sorted(codes.items()))
-    seconds = [row[2] for row in rows]
+def _numbers(some: Sequence[Tried]) -> str:
+    codes = sorted(Counter(tried.code for tried in some).items())
+    slowest, largest = max(some, key=lambda tried: tried.seconds), max(some, key=lambda tried: tried.peak_bytes)
     return (
-        f"{name}: {len(rows)} inputs; exits {exits}; median {statistics.median(seconds):.2f} s, slowest "
-        f"{max(seconds):.1f} s, most memory {max(row[3] for row in rows) / 2**20:.0f} MB"
+        f"exits {', '.join(f'{count} x {code}' for code, count in codes)}; "
+        f"median {statistics.median(tried.seconds for tried in some):.2f} s, slowest {slowest.seconds:.1f} s "
+        f"({slowest.name}), most memory {largest.peak_bytes / 2**20:.0f} MB ({largest.name})"
     )

@@ -26,9 +26,9 @@ import flows.console
 import flows.estimate
 import flows.picture
 import flows.pipeline
-import flows.recipe
+import flows.recipe  # noqa: F401
 import tiling.raster
-import tiling.slide
+import tiling.slide  # noqa: F401
 from flows.cli import main
 
 WRITES = {"os.rename", "os.remove", "os.mkdir"}
@@ -63,7 +63,11 @@ def child(request: dict[str, object]) -> None:
     sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, closefd=False) for n in (1, 2))
     os.chdir(str(request["cwd"]))
     os.environ.update(request.get("env") or {})  # type: ignore[arg-type]
-    for limit, key in ((resource.RLIMIT_AS, "as_bytes"), (resource.RLIMIT_CPU, "cpu_s"), (resource.RLIMIT_FSIZE, "file_bytes")):
+    for limit, key in (
+        (resource.RLIMIT_AS, "as_bytes"),
+        (resource.RLIMIT_CPU, "cpu_s"),
+        (resource.RLIMIT_FSIZE, "file_bytes"),
+    ):
         if request.get(key):
             most = int(request[key])  # type: ignore[call-overload]
             resource.setrlimit(limit, (most, most))
