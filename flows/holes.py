@@ -17,6 +17,8 @@ from tiling.record import TileRecord
 from tiling.window import Window
 
 NUMBER = re.compile(r"0x[0-9a-f]+|\d+")
+NOWHERE = "rows …-… columns …-… "
+"""What is left of windows that differ; they are told beside the reason."""
 MOST_LINES, MOST_ROWS, MOST_WINDOWS, MOST_LETTERS = 20, 200, 8, 500
 """Reasons in a terminal, reasons in a table, windows of a reason, letters of a reason: one page stays one page."""
 
@@ -40,7 +42,9 @@ def _hole(plan: RunPlan, areas: PixelAreas, members: Sequence[TileRecord]) -> di
     cores = [plan.grid.tile(tile.row, tile.col).core for tile in members]
     return {
         "state": members[0].state.value,
-        "reason": shared_reason([tile.reason for tile in members]),
+        "reason": shared_reason([tile.reason.replace(f"{plan.image.uri} ", "") for tile in members]).replace(
+            NOWHERE, ""
+        ),
         "tiles": len(members),
         "area": math.fsum(window_area(areas, core) for core in cores),
         "windows": [[core.y, core.x, core.height, core.width] for core in cores],
@@ -86,8 +90,8 @@ def hole_rows(holes: Sequence[dict[str, Any]], summary: dict[str, Any], most: in
             "tiles": f"{hole['tiles']:,}",
             "area": area_text(hole["area"], summary),
             "state": hole["state"],
-            "reason": _one_line(hole["reason"]),
             "where": where(hole),
+            "reason": _one_line(hole["reason"]),
         }
         for hole in holes[:most]
     ]
@@ -95,7 +99,7 @@ def hole_rows(holes: Sequence[dict[str, Any]], summary: dict[str, Any], most: in
     if rest:
         tiles, area = sum(hole["tiles"] for hole in rest), math.fsum(hole["area"] for hole in rest)
         more = f"and {len(rest):,} more reasons: see tiles.parquet"
-        rows.append({"tiles": f"{tiles:,}", "area": area_text(area, summary), "state": "", "reason": more, "where": ""})
+        rows.append({"tiles": f"{tiles:,}", "area": area_text(area, summary), "state": "", "where": "", "reason": more})
     return rows
 
 

@@ -77,11 +77,11 @@ def _funnel(summary: dict[str, Any]) -> str:
 
 def _holes(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any]) -> str:
     lines = [
-        f"<tr><td class=n>{row['tiles']}<td class=n>{row['area']}<td>{row['state']}<td>{escape(row['reason'])}"
-        f"<td>{row['where']}"
+        f"<tr><td class=n>{row['tiles']}<td class=n>{row['area']}<td>{row['state']}<td>{row['where']}"
+        f"<td>{escape(row['reason'])}"
         for row in hole_rows(holes_of(run.plan, tiles), summary)
     ]
-    head = "<h2>Not observed</h2><table><tr><th class=n>tiles<th class=n>area<th>state<th>reason<th>where (px)"
+    head = "<h2>Not observed</h2><table><tr><th class=n>tiles<th class=n>area<th>state<th>where (px)<th>reason"
     return f"{head}{''.join(lines)}</table>" if lines else ""
 
 

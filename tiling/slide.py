@@ -94,10 +94,14 @@ class SlideSource:
         except OpenSlideError as error:
             self._slide.close()
             self._slide = self._open()  # after one error OpenSlide refuses every later read of the same handle
-            raise BadData(f"{self._uri} level {level} {part} cannot be read: {error}") from error
+            raise BadData(f"{self._cannot_read(part, level)}: {error}") from error
         except BadData as error:
-            raise BadData(f"{self._uri} level {level} {part} cannot be read: {error}") from error
+            raise BadData(f"{self._cannot_read(part, level)}: {error}") from error
         return Pixels(on_white(rgba), rgba[..., 3] > 0)
+
+    def _cannot_read(self, part: Window, level: int) -> str:
+        where = f"rows {part.y}-{part.y_stop} columns {part.x}-{part.x_stop}"
+        return f"{self._uri} {where} cannot be read at level {level}"
 
 
 def slide_vendor(uri: str) -> str | None:

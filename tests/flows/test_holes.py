@@ -51,7 +51,7 @@ def test_a_corrupt_block_costs_its_own_tiles_only(make_scene, tilegate, tmp_path
     assert told.json.keys() >= summary.keys()
     assert (hole["state"], hole["tiles"], hole["area"]) == ("unreadable", 4, summary["area"]["not_observed"])
     assert hole["windows"] == [[64, 128, 32, 32], [64, 160, 32, 32], [96, 128, 32, 32], [96, 160, 32, 32]]
-    assert "scene.tif rows …-… columns …-… cannot be read" in hole["reason"]
+    assert "cannot be read" in hole["reason"]
 
 
 class Moody:

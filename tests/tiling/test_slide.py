@@ -260,7 +260,7 @@ def test_one_broken_tile_costs_its_own_pixels_only(tiny_slide: MakeSlide) -> Non
     source = open_slide(path)
     plane = native_plane(source.info)
     for _ in range(2):
-        with pytest.raises(BadData, match=r"slide\.tif level 0 .*cannot be read"):
+        with pytest.raises(BadData, match=r"slide\.tif rows 60-70 columns 60-70 cannot be read at level 0"):
             source.read(Window(y=60, x=60, height=10, width=10), plane)
         beside = source.read(Window(y=0, x=128, height=256, width=128), plane)
         np.testing.assert_allclose(beside.data, truth[:, 128:].transpose(2, 0, 1), atol=3)
