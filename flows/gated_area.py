@@ -20,6 +20,8 @@ from flows.recipe import Recipe
 from flows.request import ImageRequest
 from flows.stopping import deaf_to_ctrl_c, take_along
 from flows.tasks import PrefectEngine
+from tiling.address import public
+from tiling.errors import TilegateError
 
 WORKERS = os.cpu_count() or 1
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=WORKERS)
@@ -31,7 +33,7 @@ def _run_name() -> str:
     image, recipe = parameters["image"], parameters["recipe"]
     uris = image["uris"] if isinstance(image, dict) else image.uris
     name = recipe["name"] if isinstance(recipe, dict) else recipe.name
-    return f"{name}: {Path(uris[0]).name}{f' +{len(uris) - 1}' if len(uris) > 1 else ''}"
+    return f"{name}: {Path(public(uris[0])).name}{f' +{len(uris) - 1}' if len(uris) > 1 else ''}"
 
 
 @flow(
@@ -43,7 +45,10 @@ def _run_name() -> str:
 )
 def gated_area(image: ImageRequest, recipe: Recipe, out: str) -> Any:
     """Run a recipe on an image into the folder `out`; finishes an unfinished run of the same plan there."""
-    plan = make_plan(image.spec(), recipe)
+    try:
+        plan = make_plan(image.spec(), recipe)
+    except TilegateError as error:
+        raise error from None  # what GDAL said below it names the whole address, and Prefect logs all of it
     rows, cols = plan.grid.shape_batches
     get_run_logger().info("%s tiles in %s x %s batches", f"{len(plan.grid):,}", rows, cols)
     summary = execute(plan, out, PrefectEngine(WORKERS), ArtifactProgress())
@@ -57,7 +62,12 @@ def on_dask(scheduler: str) -> Flow[..., dict[str, Any]]:
 
     if scheduler == "local":
         runner: Any = DaskTaskRunner(
-            cluster_kwargs={"n_workers": WORKERS, "threads_per_worker": 1, "dashboard_address": None}
+            cluster_kwargs={
+                "n_workers": WORKERS,
+                "threads_per_worker": 1,
+                "dashboard_address": None,
+                "host": "127.0.0.1",
+            }
         )
     else:
         runner = DaskTaskRunner(address=scheduler)

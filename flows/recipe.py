@@ -154,7 +154,7 @@ def _explain(error: ValidationError) -> str:
         if problem["type"] == "extra_forbidden":
             lines.append(f"unknown key {where}; known: {', '.join(_known_keys(problem['loc']))}")
         else:
-            lines.append(f"{where}: {problem['msg']} (given: {problem['input']!r})")
+            lines.append(f"{where}: {problem['msg']} (given: {problem['input']!r:.80})")
     return "; ".join(lines)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
+from tiling.address import public
 from tiling.info import PixelSize
 from tiling.source import MAX_PIXELS, SourceSpec
 
@@ -21,6 +22,11 @@ class ImageRequest(BaseModel):
     pixel_size: tuple[float, float] | None = Field(None, description="(y, x) of a pixel, for images that do not say.")
     pixel_unit: Literal["um", "m"] = Field("um", description="um for slides, m for ground.")
     max_pixels: int = Field(MAX_PIXELS, ge=1, description="An image that declares more is refused.")
+
+    @field_serializer("uris", when_used="json")
+    def _shown(self, uris: list[str]) -> list[str]:
+        """What Prefect writes into its database: an address without its signature."""
+        return [public(uri) for uri in uris]
 
     def spec(self) -> SourceSpec:
         """The same as the other rooms know it."""

@@ -7,10 +7,14 @@ import mmap
 import os
 import signal
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE}
 MOST_CRASHES = 40
 """After so many something else is wrong with this machine."""
+PATIENCE_S = 20
+"""After a signal; a native call that hangs, on a dead server say, would hold the child for minutes."""
 _begun = mmap.mmap(-1, 1)
 """Shared with the child: whether it has begun to work on tiles."""
 
@@ -20,10 +24,12 @@ def supervise() -> None:
 
     The child is forked before anything heavy is imported, so this costs a few milliseconds and 20 MB.
     """
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
     for _ in range(MOST_CRASHES):
         _begun[0] = 0
         child = os.fork()
         if child == 0:
+            _as_before(before)
             _die_with_parent()
             return
         code = _wait(child)
@@ -45,18 +51,26 @@ def working() -> None:
 
 def _wait(child: int) -> int:
     """Exit code of the child, minus the signal's number when it was killed; signals are passed on meanwhile."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the child as well
-    signal.signal(signal.SIGTERM, lambda number, _frame: os.kill(child, number))
-    try:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    finally:
-        signal.signal(signal.SIGINT, before)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def stop(number: int, _frame: object) -> None:
+        if number == signal.SIGTERM:  # a terminal sends its Ctrl-C to the child as well
+            os.kill(child, number)
+        signal.alarm(PATIENCE_S)
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(child, signal.SIGKILL))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _as_before(handlers: Mapping[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def _leave(code: int) -> None:
     if code == -signal.SIGKILL:
-        _say("killed, perhaps because memory ran out; what is done is kept: tilegate resume goes on")
+        _say("killed: memory ran out, or it did not stop when told; what is done is kept: tilegate resume goes on")
     os._exit(code if code >= 0 else 128 - code)
 
 

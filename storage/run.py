@@ -14,6 +14,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
+from zarr.storage import MemoryStore
 
 from storage.attempts import attempting, suspects
 from storage.folder import LOCK, TEMPORARY, Folder, digest
@@ -44,20 +45,15 @@ class Run:
 
     @classmethod
     def create(cls, place: str | Path, plan: RunPlan) -> Run:
-        """Lay out every array and write the plan last; the same plan again opens the run it finds.
+        """Lay out every array and write the plan last; the same plan again opens the run it finds, and mends it.
 
         place: a path or s3://bucket/prefix. Raises BadInput when the folder holds another run (naming what differs) or
         something that is no run.
         """
         folder = folder_at(place)
-        found = _find(folder, plan)
-        if found is None:
-            root = zarr.open_group(folder.zarr("run.zarr"), mode="w")
-            for layout in arrays(plan).values():
-                _create_array(root, layout)
-        elif found.source.uris == plan.source.uris:
-            return cls(folder, found)
-        _write_plan(folder, plan)  # new, or the same image under another name
+        if _find(folder, plan) is None and folder.names("run.zarr"):
+            zarr.open_group(folder.zarr("run.zarr"), mode="w")  # a creation that was cut off
+        _lay_out(folder, plan)
         return cls(folder, plan)
 
     @classmethod
@@ -215,12 +211,23 @@ def _stored_plan(folder: Folder) -> RunPlan | None:
     return plan if address is None else replace(plan, source=replace(plan.source, uris=tuple(json.loads(address))))
 
 
-def _write_plan(folder: Folder, plan: RunPlan) -> None:
-    """The plan, whose address anyone may read; a signed one lies aside for the owner until the run is finished."""
+def _lay_out(folder: Folder, plan: RunPlan) -> None:
+    """Write what is missing or damaged of the description of every array, and the plan last."""
     shown = replace(plan, source=replace(plan.source, uris=tuple(map(public, plan.source.uris))))
-    if shown.source.uris != plan.source.uris:
+    if shown.source.uris != plan.source.uris:  # a signed address lies aside for the owner until the run is finished
         folder.write(ADDRESS, json.dumps(plan.source.uris).encode(), private=True)
-    zarr.open_group(folder.zarr("run.zarr"), mode="r+", zarr_format=3).update_attributes(_attributes(shown))
+    for name, text in sorted(_descriptions(shown).items(), key=lambda named: named[0] == "zarr.json"):
+        if folder.read(f"run.zarr/{name}") != text:
+            folder.write(f"run.zarr/{name}", text)
+
+
+def _descriptions(plan: RunPlan) -> dict[str, bytes]:
+    """Every zarr.json of a run by name, as zarr writes them."""
+    files: dict[str, Any] = {}
+    root = zarr.open_group(MemoryStore(files), mode="w", attributes=_attributes(plan), zarr_format=3)
+    for layout in arrays(plan).values():
+        _create_array(root, layout)
+    return {name: content.to_bytes() for name, content in files.items()}
 
 
 def _attributes(plan: RunPlan) -> dict[str, Any]:

@@ -6,7 +6,10 @@ import logging
 import re
 from urllib.parse import parse_qs, unquote, urlsplit
 
-_URL = re.compile(r"""(?:[a-z][a-z0-9+.-]*://|/vsi\w+\?|https?%3a%2f%2f)(?:(?!,[a-z]\w*://)[^\s"<>])*""", re.IGNORECASE)
+_URL = re.compile(
+    r"""(?:(?<![a-z0-9+.-])[a-z][a-z0-9+.-]{0,20}://|/vsi\w{1,20}\?|https?%3a%2f%2f)(?:(?!,[a-z]\w*://)[^\s"<>])*""",
+    re.IGNORECASE,
+)
 """A URL inside a text, GDAL's /vsicurl?… or an encoded URL; of several joined by commas, one."""
 _USER = re.compile(r"://[^/?#]*@")
 _REST = re.compile(r"[?#].*", re.DOTALL)

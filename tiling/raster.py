@@ -22,7 +22,7 @@ from tiling.info import ImageInfo, Plane
 from tiling.raster_damage import drop_sparse, gdal_window, listening, require_end, require_ends, require_parts
 from tiling.raster_gdal import ENVIRONMENT, open_image
 from tiling.raster_info import info_of, name_bands, require_one_grid, require_small_blocks
-from tiling.remote import patiently
+from tiling.raster_remote import patiently
 from tiling.source import Pixels, Source, SourceSpec, nearest_finer, read_level
 from tiling.window import Window
 

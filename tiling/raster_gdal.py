@@ -9,7 +9,8 @@ import rasterio
 from rasterio.env import ensure_env_with_credentials
 from rasterio.io import DatasetReader
 
-from tiling.remote import open_patiently
+from tiling.address import is_remote
+from tiling.raster_remote import open_patiently
 
 NETWORK = frozenset({"DAAS", "EEDA", "EEDAI", "HTTP", "PLMOSAIC", "STACIT", "STACTA", "WCS", "WMS", "WMTS"})
 """Formats that are services: a few lines of XML or JSON make GDAL ask any server, as this machine."""
@@ -24,10 +25,10 @@ ENVIRONMENT = {
     # ^ MB; the default is 5 % of the machine, per process
     "GDAL_HTTP_MAX_RETRY": 2,
     "GDAL_HTTP_RETRY_DELAY": 0.25,
-    # ^ of one request, after 429, 500, 502-504 and timeouts; GDAL asks each range in three ways. tiling/remote.py waits
+    # ^ of one request, after 429, 500, 502-504 and timeouts; GDAL asks each range in three ways. tiling/raster_remote.py waits
     "GDAL_HTTP_CONNECTTIMEOUT": 10,
     "GDAL_HTTP_TIMEOUT": 60,
-    "GDAL_HTTP_LOW_SPEED_TIME": 10,
+    "GDAL_HTTP_LOW_SPEED_TIME": 6,
     # ^ s without a byte: an answer that stalls is no answer
     "CPL_VSIL_CURL_NON_CACHED": "/vsi",
     # ^ a file that is opened again is asked for again: half a header, or a failure, would be remembered for ever
@@ -61,5 +62,11 @@ _reader = ensure_env_with_credentials(DatasetReader)
 
 
 def open_image(uri: str, **options: int) -> DatasetReader:
-    """As rasterio.open, which takes one format or all, never some. Raises RasterioIOError."""
-    return open_patiently(uri, lambda: _reader(uri, driver=formats(), **options))
+    """As rasterio.open, which takes one format or all, never some. Raises RasterioIOError.
+
+    Behind an address with a query, GDAL looks for no masks and overviews beside the file: it would append `.msk` to the
+    query, and a server that does not mind answers with the image itself.
+    """
+    alone = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"} if is_remote(uri) and "?" in uri else {}
+    with rasterio.Env(**alone):
+        return open_patiently(uri, lambda: _reader(uri, driver=formats(), **options))

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import rasterio
 from rasterio import DatasetReader
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError, RasterioIOError
 
 from tiling.errors import BadData
@@ -31,6 +32,8 @@ _CUT = re.compile(r"response_code=2\d\d, msg=\S|IO error during reading|Failed t
 _PASSING = {408, 425, 429}
 """Statuses of 400 and more, less than 500, that may be another one the next time."""
 PATIENCE = Patience()
+OPENING = Patience(attempts=8)
+"""All tiles of a span hang on its opening, and that takes several requests."""
 ONCE = Patience(attempts=1)
 HASTE = {
     "GDAL_HTTP_MAX_RETRY": 0,
@@ -39,6 +42,8 @@ HASTE = {
     "GDAL_HTTP_TIMEOUT": 10,
 }
 """GDAL's options for a server that has been down for a while."""
+ERRORS = (RasterioError, BadData, CPLE_BaseError)
+"""What a read may raise; rasterio lets GDAL's own errors through where it asks for masks and overviews."""
 _mine = threading.local()
 
 
@@ -47,7 +52,12 @@ def networked(uri: str) -> bool:
     return _NETWORKED.match(uri) is not None
 
 
-def patiently(uris: Sequence[str], do: Callable[[], T], forget: Callable[[], object] = lambda: None) -> T:
+def patiently(
+    uris: Sequence[str],
+    do: Callable[[], T],
+    forget: Callable[[], object] = lambda: None,
+    patience: Patience = PATIENCE,
+) -> T:
     """do(), more than once where one of the files is behind a network; forget() after each failure.
 
     Raises RasterioIOError that names the last status, or what do() raises where no network is in between.
@@ -62,7 +72,7 @@ def patiently(uris: Sequence[str], do: Callable[[], T], forget: Callable[[], obj
     _mine.patient = True
     try:
         with rasterio.Env(**(HASTE if line.tired() else {})):
-            answer = retrying(lambda: _attempt(do, forget), _may_pass, ONCE if line.tired() else PATIENCE)
+            answer = retrying(lambda: _attempt(do, forget), _may_pass, ONCE if line.tired() else patience)
     except GaveUp as end:
         if isinstance(end.__cause__, _Failed):
             line.failed(f"{end.__cause__}; {end}")
@@ -86,7 +96,7 @@ class _Failed(RasterioIOError):  # type: ignore[misc]
 def _once(do: Callable[[], T], forget: Callable[[], object]) -> T:
     try:
         return do()
-    except (RasterioError, BadData):
+    except ERRORS:
         forget()
         raise
 
@@ -98,7 +108,7 @@ def _attempt(do: Callable[[], T], forget: Callable[[], object]) -> T:
             return do()
         except _Failed:
             raise
-        except (RasterioError, BadData) as error:
+        except ERRORS as error:
             failed = _Failed(*_complaint(heard, error))
     forget()
     raise failed
@@ -114,7 +124,7 @@ def open_patiently(uri: str, open_it: Callable[[], DatasetReader]) -> DatasetRea
         return open_it()
     line = _line((uri,))
     line.closed = True
-    dataset = patiently((uri,), lambda: _open_whole(open_it))
+    dataset = patiently((uri,), lambda: _open_whole(open_it), patience=OPENING)
     line.closed = False
     return dataset
 
@@ -127,7 +137,7 @@ def _open_whole(open_it: Callable[[], DatasetReader]) -> DatasetReader:
     cut = next(filter(_CUT.search, heard), None)
     if cut:
         dataset.close()
-        raise _Failed(f"its header came incomplete: {cut}", 0)
+        raise _Failed(f"its header came incomplete: {_complaint([cut], RasterioError(cut))[0]}", 0)
     return dataset
 
 
@@ -140,7 +150,7 @@ def _line(uris: tuple[str, ...]) -> Line:  # noqa: ARG001
 def _complaint(heard: Sequence[str], error: Exception) -> tuple[str, int]:
     """(what went wrong last, its status): "HTTP 503" or "end of response with 99 bytes missing (HTTP 206)"."""
     for found in filter(None, map(_SAID.search, reversed(heard))):
-        status, text = int(found[1] or 0), (found[2] or found[3] or "").strip()
+        status, text = int(found[1] or 0), (found[2] or found[3] or "").strip(" '")
         if text or status >= 400:
             return (f"{text} (HTTP {status})" if status and text else text or f"HTTP {status}"), status
     return str(error.__cause__ or error), 0

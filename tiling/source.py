@@ -17,7 +17,7 @@ from tiling.window import Window
 MAX_PIXELS = 100_000_000_000
 """Pixels an image may declare unless the caller allows more: 316,000 on a side, five times the largest slides."""
 
-MAX_BLOCK_BYTES = 2**30
+MAX_BLOCK_BYTES = 2**29
 """Largest tile or strip of a file, decoded: it is held in memory as a whole, however little of it is asked for."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -106,3 +107,17 @@ def tilegate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         return Outcome(code, printed.out, printed.err)
 
     return call
+
+
+@pytest.fixture
+def host(tmp_path):
+    """host:port that serves tmp_path/web. A process of its own: rasterio keeps the GIL while it opens a URL."""
+    (tmp_path / "web").mkdir()
+    script = Path(__file__).with_name("range_server.py")
+    server = subprocess.Popen([sys.executable, script, tmp_path / "web"], stdout=subprocess.PIPE, text=True)
+    try:
+        yield f"127.0.0.1:{server.stdout.readline().strip()}"
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()

@@ -19,6 +19,8 @@ from downstream.rule_segmenter import RuleSegmenter
 POISON, HOW, WHERE = (5, 6), os.environ["HOW"], os.environ["WHERE"]
 
 def die():
+    if HOW == "hang":
+        ctypes.PyDLL(None).sleep(600)  # with the lock of the interpreter held, as GDAL on a dead server
     if HOW == "segfault":
         ctypes.string_at(0)  # as a decoder with a bug does
     os.kill(os.getpid(), {"abort": signal.SIGABRT, "memory": signal.SIGKILL}[HOW])
@@ -64,7 +66,7 @@ def command(make_scene, tmp_path):
 @pytest.mark.parametrize("where", ["gate", "segment"])
 @pytest.mark.parametrize("how", ["segfault", "abort"])
 def test_a_crash_over_a_tile_costs_its_batch(command, where, how, tmp_path, tilegate):
-    out, err = command(where, how).communicate(timeout=200)
+    _, err = command(where, how).communicate(timeout=200)
     assert "Traceback" not in err
     seen = tilegate("report", tmp_path / "run", "--json")
     assert seen.code == 3, err
@@ -87,7 +89,7 @@ def test_a_crash_over_a_tile_costs_its_batch(command, where, how, tmp_path, tile
 @pytest.mark.parametrize("how", ["segfault", "abort"])
 def test_a_file_that_crashes_when_it_is_opened_is_bad_input(command, how, tmp_path):
     process = command("open", how)
-    out, err = process.communicate(timeout=100)
+    _, err = process.communicate(timeout=100)
     assert process.returncode == 2, err
     assert "crashed its decoder" in err
     assert not (tmp_path / "run").exists()
@@ -101,7 +103,7 @@ def test_a_process_that_is_killed_for_its_memory_says_how_to_go_on(command, tmp_
         assert process.returncode == 128 + signal.SIGKILL
         assert "tilegate resume goes on" in err
     process = command("segment", "memory", "resume", tmp_path / "run")
-    out, err = process.communicate(timeout=100)
+    _, err = process.communicate(timeout=100)
     assert process.returncode == 3, err
     assert "SIGKILL" in tilegate("report", tmp_path / "run").out
 
@@ -119,3 +121,14 @@ def test_kill_9_of_the_command_takes_its_child_along(command, tmp_path, tilegate
     assert seen.code == 0
     state = Path(f"/proc/{children[0]}/stat")
     assert not state.exists() or state.read_text().split(")")[1].split()[0] == "Z"  # dead, if nobody reaped it yet
+
+
+def test_a_child_that_hangs_in_native_code_is_killed_after_a_while(command, tmp_path):
+    process = command("segment", "hang")
+    while not (tmp_path / "run" / "ledger" / "segment").exists():
+        time.sleep(0.02)
+    time.sleep(0.5)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGKILL
+    assert "did not stop when told" in err

@@ -80,6 +80,28 @@ def test_what_an_operator_sees(make_scene, measure, tmp_path):
     assert artifacts["progress-gate"]["data"] == 100.0
 
 
+@pytest.mark.parametrize("name", ["scene.tif", "gone.tif"])
+def test_prefect_hears_nothing_of_a_signature(make_scene, tmp_path, host, name):
+    """Neither in parameters, names, states and logs of a run, nor of one that failed to open its image."""
+    make_scene().path.rename(tmp_path / "web/scene.tif")
+    image = ImageRequest(uris=[f"http://{host}/{name}?X-Amz-Signature=SECRET123"])
+    recipe = load_recipe("water", (*SMALL, "audit.tiles=0"))
+    state = gated_area(image=image, recipe=recipe, out=str(tmp_path / "run"), return_state=True)
+    assert state.is_completed() == (name == "scene.tif")
+    flow_run_id = state.state_details.flow_run_id
+    time.sleep(3)  # logs are sent in batches
+    with get_client(sync_client=True) as client:
+        ours = {"flow_runs": {"id": {"any_": [str(flow_run_id)]}}}
+        told = [client._client.get(f"/flow_runs/{flow_run_id}").text]
+        told += [client._client.post(f"/{what}/filter", json=ours).text for what in ("task_runs", "artifacts")]
+        told.append(
+            client._client.post("/logs/filter", json={"logs": {"flow_run_id": {"any_": [str(flow_run_id)]}}}).text
+        )
+    assert f"http://{host}/{name}" in told[0]
+    assert len(told[-1]) > 500
+    assert "SECRET123" not in "".join(told)
+
+
 def test_task_runs_are_spans_not_tiles(make_scene, tmp_path):
     """90 tiles in 25 batches: two spans a stage on two workers, and nothing left to do the second time."""
     scene = make_scene()

@@ -3,9 +3,6 @@
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -91,20 +88,6 @@ class TestPlaces:
             '<VRTRasterBand dataType="Byte" band="1"/><VRTRasterBand dataType="Byte" band="2"/></VRTDataset>'
         )
         refused(run(tmp_path / "a.vrt", "--bands", "green=1,nir=2"), "a.vrt")
-
-
-@pytest.fixture
-def host(tmp_path):
-    """host:port that serves tmp_path/web. A process of its own: rasterio keeps the GIL while it opens a URL."""
-    (tmp_path / "web").mkdir()
-    script = Path(__file__).with_name("range_server.py")
-    server = subprocess.Popen([sys.executable, script, tmp_path / "web"], stdout=subprocess.PIPE, text=True)
-    try:
-        yield f"127.0.0.1:{server.stdout.readline().strip()}"
-    finally:
-        server.kill()
-        server.wait()
-        server.stdout.close()
 
 
 class TestSecrets:

@@ -59,8 +59,8 @@ def test_blocks_that_decode_to_more_than_the_limit_are_refused(
 
 
 def test_blocks_at_the_limit_are_taken(tmp_path: Path) -> None:
-    path = sparse(tmp_path / "large.tif", 40_000, 32768)
-    assert MAX_BLOCK_BYTES == 32768**2
+    path = sparse(tmp_path / "large.tif", 40_000, 16384, count=2, interleave="pixel")
+    assert MAX_BLOCK_BYTES == 2 * 16384**2
     open_source(SourceSpec(uris=(str(path),))).close()
 
 
