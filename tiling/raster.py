@@ -21,7 +21,7 @@ from tiling.errors import BadData, BadInput
 from tiling.info import ImageInfo, Plane
 from tiling.raster_damage import drop_sparse, gdal_window, listening, require_end, require_ends, require_parts
 from tiling.raster_gdal import ENVIRONMENT, open_image
-from tiling.raster_info import info_of, name_bands, require_one_grid, require_small_blocks
+from tiling.raster_info import info_of, name_bands, require_companions, require_one_grid, require_small_blocks
 from tiling.raster_remote import patiently
 from tiling.source import Pixels, Source, SourceSpec, nearest_finer, read_level
 from tiling.window import Window
@@ -73,6 +73,8 @@ class RasterSource:
                 self._files = [_File(uri, _open(uri)) for uri in spec.uris]
                 datasets = [file.base for file in self._files]
                 require_one_grid(datasets, spec.uris)
+                for file in self._files:
+                    require_companions(file.base, file.uri)
                 self._bands = name_bands(datasets, spec)
                 self._info = info_of(datasets, self._bands, spec)
                 self._nodata = spec.nodata

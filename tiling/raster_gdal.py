@@ -24,7 +24,7 @@ ENVIRONMENT = {
     "GDAL_CACHEMAX": 128,
     # ^ MB; the default is 5 % of the machine, per process
     "GDAL_HTTP_MAX_RETRY": 2,
-    "GDAL_HTTP_RETRY_DELAY": 0.25,
+    "GDAL_HTTP_RETRY_DELAY": 0.1,
     # ^ of one request, after 429, 500, 502-504 and timeouts; GDAL asks each range in three ways. tiling/raster_remote.py waits
     "GDAL_HTTP_CONNECTTIMEOUT": 10,
     "GDAL_HTTP_TIMEOUT": 60,

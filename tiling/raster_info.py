@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from xml.etree import ElementTree as ET
 
 import numpy as np
 from pyproj import CRS
 from rasterio import DatasetReader
 from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 
+from tiling.address import is_remote
 from tiling.errors import BadInput
 from tiling.info import ImageInfo, PixelSize
 from tiling.pixel_area import ground_pixel_size
@@ -61,6 +63,23 @@ def require_small_blocks(dataset: DatasetReader, uri: str) -> None:
                 f"most {MAX_BLOCK_BYTES / 2**30:g} GiB are taken. If the file is to be trusted, store it in smaller "
                 "ones: gdal_translate -of COG IN OUT"
             )
+
+
+def require_companions(dataset: DatasetReader, uri: str) -> None:
+    """Raise BadInput when a mask or metadata lie beside the file and are damaged: GDAL would go on without a word."""
+    if is_remote(uri):
+        return
+    mask, metadata = Path(uri + ".msk"), Path(uri + ".aux.xml")
+    unmasked = {MaskFlags.all_valid, MaskFlags.nodata, MaskFlags.alpha}
+    if mask.exists() and unmasked & set(dataset.mask_flag_enums[0]):
+        raise BadInput(f"{mask} lies beside the image and cannot be read as its mask: mend it, or move it away")
+    try:
+        if metadata.exists():
+            ET.parse(metadata)  # noqa: S314 (expat bounds what entities expand to)
+    except (ET.ParseError, OSError, ValueError) as error:
+        raise BadInput(
+            f"{metadata} lies beside the image and is damaged ({error}): mend it, or move it away"
+        ) from error
 
 
 def name_bands(datasets: Sequence[DatasetReader], spec: SourceSpec) -> tuple[Band, ...]:

@@ -27,8 +27,12 @@ _SAID = re.compile(
     r"(?:response_code=|HTTP error code *: |HTTP response code(?: on \S+)?: )(\d+)(?:, msg=(\S.*))?|CURL error: (.+)"
 )
 """How GDAL passes on what a server answered, and what curl says when no answer came, or not all of it."""
-_CUT = re.compile(r"response_code=2\d\d, msg=\S|IO error during reading|Failed to read directory")
-"""An answer that ended early: GDAL takes a header without its end for one without mask, nodata or place."""
+_CUT = re.compile(
+    r"response_code=2\d\d, msg=\S|IO error during reading|Failed to read directory"
+    r"|GetFileSize\(.*response_code=(?:0|429|5\d\d)\b"
+)
+"""An answer that ended early, or did not come: GDAL takes a header without its end for one without mask, nodata or
+place, and a mask beside the image that it was not told of for none."""
 _PASSING = {408, 425, 429}
 """Statuses of 400 and more, less than 500, that may be another one the next time."""
 PATIENCE = Patience()
@@ -151,6 +155,8 @@ def _complaint(heard: Sequence[str], error: Exception) -> tuple[str, int]:
     """(what went wrong last, its status): "HTTP 503" or "end of response with 99 bytes missing (HTTP 206)"."""
     for found in filter(None, map(_SAID.search, reversed(heard))):
         status, text = int(found[1] or 0), (found[2] or found[3] or "").strip(" '")
+        if status >= 400 and not text and not re.search(rf"{status}|^Read failed", str(error)):
+            text = str(error)  # S3 says why
         if text or status >= 400:
             return (f"{text} (HTTP {status})" if status and text else text or f"HTTP {status}"), status
     return str(error.__cause__ or error), 0

@@ -26,6 +26,26 @@ TILED = {"tiled": True, "blockxsize": 64, "blockysize": 64}
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
 
+@pytest.mark.parametrize("cut", [0, 0.5], ids=["empty", "cut"])
+def test_a_mask_beside_the_image_that_cannot_be_read_is_refused(tiny_raster, cut) -> None:
+    path = tiny_raster(np.ones((64, 64), "uint8"))
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as file:
+        file.write_mask(np.eye(64) > 0)
+    mask = path.with_name(path.name + ".msk")
+    assert open_source(SourceSpec(uris=(str(path),))).info.may_hide_data
+    mask.write_bytes(mask.read_bytes()[: int(cut * mask.stat().st_size)])
+    with pytest.raises(BadInput, match=r"raster\.tif\.msk lies beside the image and cannot be read"):
+        open_source(SourceSpec(uris=(str(path),)))
+
+
+@pytest.mark.parametrize("text", ["", "<PAMDataset><PAMRasterBand band='1'><NoData"], ids=["empty", "cut"])
+def test_metadata_beside_the_image_that_are_damaged_are_refused(tiny_raster, text) -> None:
+    path = tiny_raster(np.ones((64, 64), "uint8"))
+    path.with_name(path.name + ".aux.xml").write_text(text)
+    with pytest.raises(BadInput, match=r"raster\.tif\.aux\.xml lies beside the image and is damaged"):
+        open_source(SourceSpec(uris=(str(path),)))
+
+
 def refusal(*paths: Path, **spec: Any) -> str:
     """What is said when these files are opened."""
     with pytest.raises(BadInput) as caught:
