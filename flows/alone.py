@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from dataclasses import asdict
 from flows.gate_stage import gate_span
 from flows.segment_stage import segment_span
 from flows.span import BatchKey, SegmentBatch, SpanReport, TileKey, report_span
+from flows.supervise import die_with_parent
 from storage.ledger import BatchRecord, Stage
 from storage.run import Run
 from tiling.record import TileRecord
@@ -39,7 +41,7 @@ def segment_alone(run_uri: str, batch: SegmentBatch) -> SpanReport:
 
 def _child(stage: Stage, run_uri: str, batch: object) -> int:
     """Exit code; minus the signal's number when the child was killed by one."""
-    command = [sys.executable, "-m", "flows.alone", stage, run_uri, json.dumps(batch)]
+    command = [sys.executable, "-m", "flows.alone", str(os.getpid()), stage, run_uri, json.dumps(batch)]
     quiet = subprocess.DEVNULL  # an error that is no death is told when it is done again in this process
     with subprocess.Popen(command, stdout=quiet, stderr=quiet) as child:  # noqa: S603 (our own interpreter)
         try:
@@ -64,7 +66,8 @@ def _done(run_uri: str, stage: Stage, key: BatchKey) -> SpanReport:
     return report_span(found, sum(record.seconds for record in found))
 
 
-def _main(stage: str, run_uri: str, text: str) -> None:
+def _main(parent: str, stage: str, run_uri: str, text: str) -> None:
+    die_with_parent(int(parent))  # with it the lock of the run is gone
     batch = json.loads(text)
     if stage == "gate":
         gate_span(run_uri, [(batch[0], batch[1])])

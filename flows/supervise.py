@@ -24,13 +24,16 @@ def supervise() -> None:
 
     The child is forked before anything heavy is imported, so this costs a few milliseconds and 20 MB.
     """
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
+    before: dict[int, Any] = {
+        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    }
+    parent = os.getpid()
     for _ in range(MOST_CRASHES):
         _begun[0] = 0
         child = os.fork()
         if child == 0:
             _as_before(before)
-            _die_with_parent()
+            die_with_parent(parent)
             return
         code = _wait(child)
         if code >= 0 or -code not in CRASHES:
@@ -74,10 +77,12 @@ def _leave(code: int) -> None:
     os._exit(code if code >= 0 else 128 - code)
 
 
-def _die_with_parent() -> None:
-    """Kill -9 of the parent takes the child with it (Linux; elsewhere the child finishes the run)."""
+def die_with_parent(parent: int) -> None:
+    """Kill -9 of the parent takes this process with it (Linux; elsewhere it ends its work first)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:  # it was dead before we asked
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _say(text: str) -> None:

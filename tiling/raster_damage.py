@@ -152,6 +152,8 @@ def drop_sparse(
 
     valid: (h, w), True = data; data: (band, h, w), the bands `indexes` of `part`.
     """
+    if dataset.driver != "GTiff":
+        return
     for bands, index in [(data, indexes[0])] if _is_shared(dataset) else zip(data[:, None], indexes, strict=True):
         for block in _blocks(dataset, index, part):
             if block.start is None and not bands[:, block.rows, block.cols].any():
@@ -160,7 +162,7 @@ def drop_sparse(
 
 def require_ends(dataset: DatasetReader, path: Path, indexes: Sequence[int], part: Window) -> None:
     """Raise BadData when a local file's blocks under `part` end in zeros that their codec does not write."""
-    tail = _CHECKSUM_BYTES.get(dataset.compression)
+    tail = _CHECKSUM_BYTES.get(dataset.compression) if dataset.driver == "GTiff" else None
     if tail is None:
         return
     with path.open("rb", buffering=0) as file:

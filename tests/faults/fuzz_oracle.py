@@ -16,15 +16,17 @@ import numpy as np
 import openslide
 import rasterio
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 Count = Callable[[int, int, int, int], int]
 """(y, x, height, width) -> pixels found; raises where it cannot be read."""
+Facts = dict[str, Any]
+"""What else the file says."""
 
 
-def water(path: str, green: int, nir: int) -> tuple[Count, tuple[int, int]]:
+def water(path: str, green: int, nir: int) -> tuple[Count, Facts]:
     """NDWI > 0 where both bands hold data, as GDAL sees it."""
     file = rasterio.open(path)
     bands = [i for i in file.indexes if file.colorinterp[i - 1] != ColorInterp.alpha]
@@ -37,10 +39,11 @@ def water(path: str, green: int, nir: int) -> tuple[Count, tuple[int, int]]:
         with np.errstate(all="ignore"):
             return int((((a - b) / (a + b) > 0) & held).sum())
 
-    return count, (file.height, file.width)
+    masked = MaskFlags.per_dataset in file.mask_flag_enums[chosen[0] - 1]
+    return count, {"shape": (file.height, file.width), "masked": masked, "nodata": repr(file.nodata)}
 
 
-def tissue(path: str, cut: float) -> tuple[Count, tuple[int, int]]:
+def tissue(path: str, cut: float) -> tuple[Count, Facts]:
     """Saturation > cut on level 0, on white, where the slide is not transparent."""
     slide = openslide.OpenSlide(path)
     held = [slide.properties.get(f"openslide.bounds-{key}") for key in ("y", "x", "height", "width")]
@@ -51,7 +54,7 @@ def tissue(path: str, cut: float) -> tuple[Count, tuple[int, int]]:
             rgba = np.asarray(slide.read_region((left + x, top + y), 0, (width, height))).astype(np.int64)
         return int(((saturation(on_white(rgba)) > cut) & (rgba[..., 3] > 0)).sum())
 
-    return count, (shape[0], shape[1])
+    return count, {"shape": (shape[0], shape[1])}
 
 
 def on_white(rgba: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -99,11 +102,11 @@ class Heard(logging.Handler):
 def main(rule: str, path: str, *rest: str) -> None:
     heard = Heard()
     with rasterio.Env(GDAL_PNG_WHOLE_IMAGE_OPTIM=False):  # GDAL's fast path returns noise for a PNG without its end
-        count, shape = water(path, int(rest[0]), int(rest[1])) if rule == "water" else tissue(path, float(rest[0]))
+        count, facts = water(path, int(rest[0]), int(rest[1])) if rule == "water" else tissue(path, float(rest[0]))
         logging.getLogger("rasterio").addHandler(heard)
         logging.getLogger("rasterio").setLevel(logging.WARNING)
-        found = count_all(count, shape, int(rest[-1]))
-    print(json.dumps(found | {"shape": shape, "heard": heard.lines[:20]}))
+        found = count_all(count, facts["shape"], int(rest[-1]))
+    print(json.dumps(found | facts | {"heard": heard.lines[:20]}))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Queue
 from typing import Any, NamedTuple
+from xml.etree import ElementTree as ET
 from zlib import crc32
 
 import numpy as np
@@ -233,6 +234,25 @@ def broken_area(zygote: Zygote, seed: Seed, path: Path, summary: dict[str, Any])
         yield f"complete with {found} pixels, others find {truth}"
     elif any("orrupt" in line or "remature" in line for line in truth["heard"]):
         yield f"complete, but the decoder complained: {truth['heard'][:3]}"
+    if truth is not None and rule == "ndwi":
+        yield from ignored_sidecars(path, truth)
+
+
+def ignored_sidecars(path: Path, truth: dict[str, Any]) -> Iterator[str]:
+    """GDAL overlooks a mask or metadata that it cannot read: then pixels without data would be counted."""
+    if path.with_name(f"{path.name}.msk").exists() and not truth["masked"]:
+        yield "the mask beside the image was not used"
+    aux = path.with_name(f"{path.name}.aux.xml")
+    if aux.exists() and truth["nodata"] == "None" and not is_xml(aux):
+        yield "the metadata beside the image was not used"
+
+
+def is_xml(path: Path) -> bool:
+    try:
+        ET.parse(path)
+    except ET.ParseError:
+        return False
+    return True
 
 
 # ---- recipes
@@ -340,10 +360,15 @@ def _break(path: Path, number: int, salt: str) -> str:
 
 @dataclass(frozen=True)
 class MadeRun:
-    """A finished run, and how many pixels it found."""
+    """A finished run, and what it found."""
 
     folder: Path
-    pixels: int
+    found: dict[str, Any]
+    """summary.json's area.classes[0]."""
+
+    @property
+    def pixels(self) -> int:
+        return int(self.found["pixels"])
 
 
 def make_run(zygote: Zygote, folder: Path) -> MadeRun:
@@ -352,7 +377,7 @@ def make_run(zygote: Zygote, folder: Path) -> MadeRun:
     command = options("water", 32, "--bands=green=1,nir=2", "--set=tile.batch=1")
     ended = zygote.call("run", image, *command, "--out", folder / "run")
     assert ended.code == 0, ended.err
-    return MadeRun(folder / "run", ended.json["area"]["classes"][0]["pixels"])
+    return MadeRun(folder / "run", ended.json["area"]["classes"][0])
 
 
 def run_trials(made: MadeRun, finished: bool, count: int) -> list[Trial]:
@@ -369,34 +394,41 @@ def run_trials(made: MadeRun, finished: bool, count: int) -> list[Trial]:
         file = choice[crc32(f"{SALT}{number}".encode()) % len(choice)]
 
         def go(zygote: Zygote, folder: Path, result: Result) -> None:
-            run = Path(shutil.copytree(made.folder, folder / "run"))
-            if not finished:
-                (run / "summary.json").unlink()
-                first = sorted((run / "ledger/segment").iterdir())[0]
-                if first.relative_to(run) != file:
-                    first.unlink()
+            run = copy_run(made, folder, finished)
+            if not (run / file).exists():
+                shutil.copy(made.folder / file, run / file)
             result.name += f" {file} {_break(run / file, number // 3, str(file))}"
-            judge_run(zygote, run, made.pixels, result, finished, told=file.name == "summary.json")
+            judge_run(zygote, run, made, result, finished)
 
         return Trial("finished run" if finished else "unfinished run", f"run#{number}", go)
 
     return [trial(number) for number in numbers("finished" if finished else "unfinished", count)]
 
 
-def judge_run(zygote: Zygote, run: Path, pixels: int, result: Result, finished: bool, told: bool) -> None:
-    """The same area as ever, or a refusal. told: the area's own file was changed, so another one may be read."""
+def copy_run(made: MadeRun, folder: Path, finished: bool) -> Path:
+    """The run, or what is left of it when it was killed before its first segmented batch was committed."""
+    run = Path(shutil.copytree(made.folder, folder / "run"))
+    if not finished:
+        (run / "summary.json").unlink()
+        min((run / "ledger/segment").glob("*.parquet")).unlink()
+    return run
+
+
+def judge_run(zygote: Zygote, run: Path, made: MadeRun, result: Result, finished: bool) -> None:
+    """The same area as ever, or a refusal."""
     commands = [("report", run, "--json"), ("resume", run, "--json", "--workers", "1")]
     for command in commands if finished else commands[::-1]:
         ended = call(zygote, result, *command)
-        if ended.code not in (0, 3) or told:
+        if ended.code not in (0, 3):
             continue
-        found = ended.json["area"]["classes"][0]["pixels"]
-        if (ended.code == 0 and found != pixels) or found > pixels:
-            result.wrong.append(f"{command[0]} says {found} pixels where {pixels} are due")
+        found = ended.json["area"]["classes"][0]
+        same = (found["pixels"], found["mapped"]) == (made.found["pixels"], made.found["mapped"])
+        if (ended.code == 0 and not same) or found["pixels"] > made.pixels:
+            result.wrong.append(f"{command[0]} says {found} where {made.found} is due")
         elif command[0] == "resume" and not finished and ended.code == 0:
             held = int((np.asarray(zarr.open_array(run / "run.zarr/mask/0", mode="r")[...]) == 1).sum())
-            if held != pixels:
-                result.wrong.append(f"resume says {found} pixels, the mask holds {held}")
+            if held != made.pixels:
+                result.wrong.append(f"resume says {found['pixels']} pixels, the mask holds {held}")
 
 
 # ---- what was tried

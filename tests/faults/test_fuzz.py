@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import fuzz_regressions
 import fuzz_seeds
 import fuzz_trials
 import pytest
@@ -17,7 +18,7 @@ from fuzz_trials import Lab, MadeRun, Trial
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
-PER_SEED = {"tiff": 24, "slide": 24, "picture": 20, "package": 24, "vrt": 20, "sidecar": 14}
+PER_SEED = {"tiff": 24, "slide": 36, "picture": 20, "package": 24, "vrt": 20, "sidecar": 14}
 NAMES = {
     "tiff": [*fuzz_seeds.tiffs()],
     "slide": [*fuzz_seeds.slides()],
@@ -95,3 +96,26 @@ def test_a_made_run_is_what_it_says(made_run: MadeRun) -> None:
     summary = json.loads((made_run.folder / "summary.json").read_text())
     assert summary["status"] == "complete"
     assert summary["area"]["classes"][0]["pixels"] == made_run.pixels > 0
+
+
+@pytest.mark.parametrize("name", fuzz_regressions.IMAGES)
+def test_images_that_once_broke_a_rule(lab: Lab, name: str) -> None:
+    require_good(lab, [Trial("regression", name, fuzz_regressions.try_image(fuzz_regressions.IMAGES[name]))])
+
+
+def test_recipes_that_once_broke_a_rule(lab: Lab, seeds: dict[str, dict[str, Seed]]) -> None:
+    image, healthy = seeds["tiff"]["tiled-deflate"].path, fuzz_seeds.RECIPE
+    trials = {f"recipe, {k}": fuzz_regressions.try_recipe(image, v) for k, v in fuzz_regressions.RECIPES.items()}
+    changed = fuzz_regressions.CHANGES.items()
+    trials |= {f"--set, {k}": fuzz_regressions.try_recipe(image, healthy, "--set", v) for k, v in changed}
+    require_good(lab, [Trial("regression", name, go) for name, go in trials.items()])
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_runs_that_once_broke_a_rule(lab: Lab, made_run: MadeRun, finished: bool) -> None:
+    trials = [
+        Trial("regression", f"run, {name}, {finished}", fuzz_regressions.try_run(made_run, file, data, finished))
+        for name, (file, data) in fuzz_regressions.RUNS.items()
+        if finished or file != "summary.json"
+    ]
+    require_good(lab, trials)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
@@ -11,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -176,6 +178,16 @@ def test_a_shard_killed_in_the_middle_is_never_read_as_whole(zygote, tmp_path):
     assert differences(folder, contents(whole)) == []
 
 
+def test_the_watcher_would_see_a_torn_shard(unbroken, tmp_path):
+    copy(unbroken["raster"], tmp_path / "run")
+    shard = largest_shard(tmp_path / "run", "mask/0")
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with watching(tmp_path / "run") as watch:
+        pass
+    assert len(watch.lies) == 1
+    assert "mask/0" in watch.lies[0]
+
+
 @pytest.mark.parametrize("array", ["pixels/gate", "pixels/fine", "mask/0"])
 def test_half_a_shard_without_a_commit_record_is_written_anew(array, zygote, cases, unbroken, tmp_path):
     """As a writer without rename would have left it, with the remains of one that renames."""
@@ -236,20 +248,31 @@ def test_a_damaged_commit_record_costs_its_batch_not_the_run(stage, zygote, case
         assert differences(folder, contents(unbroken["raster"])) == [], how
 
 
-def test_two_processes_on_one_run_and_the_lock_of_a_dead_one(zygote, cases, unbroken, tmp_path):
+@pytest.fixture
+def halted() -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that stand still; none outlives its test."""
+    found: list[subprocess.Popen[str]] = []
+    yield found
+    for process in found:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_two_processes_on_one_run_and_the_lock_of_a_dead_one(halted, zygote, cases, unbroken, tmp_path):
     """The second is refused while the first works, and let in at once when the first was killed."""
     case, folder, wanted = cases["raster"], tmp_path / "run", contents(unbroken["raster"])
-    first = start_and_halt(case, folder)
+    first = start_and_halt(case, folder, halted)
     for command in (case.run(folder), case.resume(folder)):
         second = zygote.call(*command)
         assert second.code == 2
         assert plain_error(second.err, "another process", folder), second.err
-    first.send_signal(signal.SIGCONT)
+    os.killpg(first.pid, signal.SIGCONT)
     _, err = first.communicate(timeout=120)
     assert first.returncode == 0, err
     assert differences(folder, wanted) == []
 
-    killed = start_and_halt(case, tmp_path / "again")
+    killed = start_and_halt(case, tmp_path / "again", halted)
     killed.kill()
     killed.communicate()
     ended = zygote.call(*case.resume(tmp_path / "again"))
@@ -257,39 +280,78 @@ def test_two_processes_on_one_run_and_the_lock_of_a_dead_one(zygote, cases, unbr
     assert differences(tmp_path / "again", wanted) == []
 
 
-def test_a_run_is_never_held_twice_not_even_when_it_is_new(tiny_plan, tmp_path):
-    """Eight at once at a folder that is not there yet: one is let in, again and again."""
+@pytest.mark.parametrize(("trials", "hold_s"), [(12, 0.005), (1, 1.5)])
+def test_a_run_is_never_held_twice_not_even_when_it_is_new(trials, hold_s, tiny_plan, tmp_path):
+    """Five at once at a folder that is not there yet: they go in one by one, or are refused after a moment."""
     plan, inside, most = tiny_plan(), [0], [0]
-    refused: Counter[str] = Counter()
-    for trial in range(40):
-        start = threading.Barrier(8)
+    ends: Counter[str] = Counter()
+    for trial in range(trials):
+        start = threading.Barrier(5)
 
-        def enter(trial: int = trial, start: threading.Barrier = start) -> None:
+        def enter(folder: Path, start: threading.Barrier = start) -> None:
             start.wait()
             try:
-                with Run.begin(tmp_path / f"run{trial}", plan):
+                with Run.begin(folder, plan):
                     inside[0] += 1
                     most[0] = max(most[0], inside[0])
-                    time.sleep(0.005)
+                    time.sleep(hold_s)
                     inside[0] -= 1
+                ends["let in"] += 1
             except Exception as error:  # whatever else it may be, it is told below
-                refused["another process" if "another process" in str(error) else repr(error)] += 1
+                ends["refused" if "another process" in str(error) else repr(error)] += 1
 
-        threads = [threading.Thread(target=enter) for _ in range(8)]
+        threads = [threading.Thread(target=enter, args=(tmp_path / f"run{trial}",)) for _ in range(5)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
     assert most == [1]
-    assert set(refused) == {"another process"}
+    assert set(ends) <= {"let in", "refused"}
+    assert ends["let in"] >= trials
+    if hold_s > 1:
+        assert ends == {"let in": 1, "refused": 4}
 
 
-def start_and_halt(case: Case, folder: Path) -> subprocess.Popen[str]:
+def test_a_batch_that_is_done_alone_is_not_done_on_by_an_orphan(halted, zygote, cases, unbroken, tmp_path):
+    """A batch that outlived two processes is done in a child; kill -9 of the parent frees the run, so the child must go."""
+    folder, case = tmp_path / "run", cases["raster"]
+    copy(unbroken["raster"], folder)
+    undo_from(folder, "segment", "0", "0")
+    (folder / "ledger" / "segment" / "r0000c0000.doing").write_text("2")
+    command = [sys.executable, "-m", "flows.cli", *map(str, case.resume(folder))]
+    process = subprocess.Popen(command, cwd=HOUSE, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    halted.append(process)
+    wait_until(lambda: children_alone(folder), process)
+    process.kill()
+    wait_for_none(lambda: children_alone(folder))  # it may be at its imports still, and touches nothing before it looks
+    assert zygote.call(*case.resume(folder)).code == 0
+    assert differences(folder, contents(unbroken["raster"])) == []
+
+
+def wait_for_none(found, at_most_s: float = 15) -> None:
+    stop = time.monotonic() + at_most_s
+    while found():
+        assert time.monotonic() < stop, found()
+        time.sleep(0.05)
+
+
+def children_alone(folder: Path) -> list[bytes]:
+    """Command lines of processes that do one batch of a run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found.append(path.read_bytes())
+    return [line for line in found if b"flows.alone" in line and os.fsencode(folder) in line]
+
+
+def start_and_halt(case: Case, folder: Path, halted: list[subprocess.Popen[str]]) -> subprocess.Popen[str]:
     """A process of its own that holds the run and stands still in the middle of stage 1."""
     argv = [sys.executable, "-m", "flows.cli", *map(str, case.run(folder))]
-    process = subprocess.Popen(argv, cwd=HOUSE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(argv, cwd=HOUSE, text=True, start_new_session=True, **pipes)
+    halted.append(process)
     wait_until(lambda: len(list((folder / "ledger" / "gate").glob("*.parquet"))) >= 2, process)
-    process.send_signal(signal.SIGSTOP)
+    os.killpg(process.pid, signal.SIGSTOP)  # it has a child that does the work
     assert not (folder / "summary.json").exists()
     return process
 
