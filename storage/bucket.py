@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -30,6 +32,8 @@ RETRIES: Any = {
 """object_store waits a random time between the last wait and twice that: backoff with jitter."""
 ATTEMPTS = 5
 """Of what it does not repeat itself."""
+RETRIES_MADE = re.compile(r"after (\d+) retries, max_retries")
+LONG_S = 20.0
 
 
 class BucketFolder:
@@ -44,7 +48,7 @@ class BucketFolder:
         """See Folder. Raises CannotStore when the bucket does not answer."""
         with _told(f"{self.uri}/{name}", "read"):
             try:
-                return bytes(obstore.get(self._store, name).bytes())
+                return again(lambda: bytes(obstore.get(self._store, name).bytes()))
             except FileNotFoundError as error:
                 if "NoSuchBucket" in str(error):
                     raise
@@ -94,12 +98,39 @@ class BucketFolder:
 
 
 class _ToldStore(ObjectStore[Any]):
-    """zarr's object store, its errors in our words."""
+    """zarr's object store, its errors in our words; and again what object_store gives up at once.
+
+    That is a delete whose answer is lost, and an answer 404 that is cut in its text.
+    """
+
+    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        """One GET; None when there is nothing."""
+        with _told(f"{self.store}/{key}", "read"):
+            return await _again(lambda: ObjectStore.get(self, key, prototype, byte_range))
+
+    async def exists(self, key: str) -> bool:
+        """One HEAD."""
+        with _told(f"{self.store}/{key}", "read"):
+            return await _again(lambda: ObjectStore.exists(self, key))
 
     async def set(self, key: str, value: Any) -> None:
         """One PUT."""
         with _told(f"{self.store}/{key}", "written"):
-            await super().set(key, value)
+            await _again(lambda: ObjectStore.set(self, key, value))
+
+    async def delete(self, key: str) -> None:
+        """One DELETE."""
+        with _told(f"{self.store}/{key}", "removed"):
+            await _again(lambda: ObjectStore.delete(self, key))
+
+
+async def _again(do: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """As again, for zarr."""
+    for wait_s in _waits():
+        with _once_more():
+            return await do()
+        await asyncio.sleep(wait_s)
+    return await do()
 
 
 def _connect(uri: str) -> Any:
@@ -129,12 +160,29 @@ def _advice(reason: str) -> str:
 
 
 def again(do: Callable[[], T]) -> T:
-    """What object_store leaves to its user: a list, a delete or a conditional PUT whose answer was lost."""
-    for attempt in range(ATTEMPTS - 1):
-        with suppress(GenericError):
+    """What object_store leaves to its user: a list, a delete or a conditional PUT whose answer was lost, a 404 cut short."""
+    for wait_s in _waits():
+        with _once_more():
             return do()
-        time.sleep(random.uniform(0, 0.2 * 2**attempt))  # noqa: S311 (no secret)
+        time.sleep(wait_s)
     return do()
+
+
+def _waits() -> list[float]:
+    """Seconds between attempts: anything up to a bound that doubles each time."""
+    return [random.uniform(0, 0.2 * 2**attempt) for attempt in range(ATTEMPTS - 1)]  # noqa: S311 (no secret)
+
+
+@contextmanager
+def _once_more() -> Iterator[None]:
+    """Swallow what another attempt may mend, unless object_store has made all of its own, or taken long over them."""
+    started = time.monotonic()
+    try:
+        yield
+    except GenericError as error:
+        made = RETRIES_MADE.search(str(error))
+        if (made and int(made[1]) >= RETRIES["max_retries"]) or time.monotonic() - started > LONG_S:
+            raise
 
 
 def _paths(objects: Any) -> list[str]:

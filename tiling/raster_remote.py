@@ -36,8 +36,10 @@ place, and a mask beside the image that it was not told of for none."""
 _PASSING = {408, 425, 429}
 """Statuses of 400 and more, less than 500, that may be another one the next time."""
 PATIENCE = Patience()
-OPENING = Patience(attempts=8)
-"""All tiles of a span hang on its opening, and that takes several requests."""
+QUICK = Patience(attempts=3, first_delay_s=0.1)
+"""For a file that is opened again within an attempt."""
+ATTEMPTS = 4
+"""After GDAL itself has repeated a request; one that was cut it has not, that may be tried more often."""
 ONCE = Patience(attempts=1)
 HASTE = {
     "GDAL_HTTP_MAX_RETRY": 0,
@@ -56,27 +58,22 @@ def networked(uri: str) -> bool:
     return _NETWORKED.match(uri) is not None
 
 
-def patiently(
-    uris: Sequence[str],
-    do: Callable[[], T],
-    forget: Callable[[], object] = lambda: None,
-    patience: Patience = PATIENCE,
-) -> T:
+def patiently(uris: Sequence[str], do: Callable[[], T], forget: Callable[[], object] = lambda: None) -> T:
     """do(), more than once where one of the files is behind a network; forget() after each failure.
 
     Raises RasterioIOError that names the last status, or what do() raises where no network is in between.
     """
     if not any(map(networked, uris)):
         return _once(do, forget)
-    if getattr(_mine, "patient", False):
-        return _attempt(do, forget)  # the call around this one does the waiting
+    if getattr(_mine, "patient", False):  # the call around this one does the waiting
+        return _quickly(lambda: _attempt(do, forget))
     line = _line(tuple(uris))
     if line.dead(any(_line((uri,)).closed for uri in uris)):
         raise RasterioIOError(f"{line.complaint}; not tried again so soon")
     _mine.patient = True
     try:
         with rasterio.Env(**(HASTE if line.tired() else {})):
-            answer = retrying(lambda: _attempt(do, forget), _may_pass, ONCE if line.tired() else patience)
+            answer = retrying(lambda: _attempt(do, forget), _may_pass, ONCE if line.tired() else PATIENCE)
     except GaveUp as end:
         if isinstance(end.__cause__, _Failed):
             line.failed(f"{end.__cause__}; {end}")
@@ -118,8 +115,21 @@ def _attempt(do: Callable[[], T], forget: Callable[[], object]) -> T:
     raise failed
 
 
-def _may_pass(error: Exception) -> bool:
-    return isinstance(error, _Failed) and (not 400 <= error.status < 500 or error.status in _PASSING)
+def _quickly(attempt: Callable[[], T]) -> T:
+    try:
+        return retrying(attempt, _was_cut, QUICK)
+    except GaveUp as end:
+        raise end.__cause__ or end from None
+
+
+def _was_cut(error: Exception, _: int = 0) -> bool:
+    return isinstance(error, _Failed) and 200 <= error.status < 300
+
+
+def _may_pass(error: Exception, attempts: int) -> bool:
+    if not isinstance(error, _Failed) or (400 <= error.status < 500 and error.status not in _PASSING):
+        return False
+    return _was_cut(error) or attempts < ATTEMPTS
 
 
 def open_patiently(uri: str, open_it: Callable[[], DatasetReader]) -> DatasetReader:
@@ -128,7 +138,7 @@ def open_patiently(uri: str, open_it: Callable[[], DatasetReader]) -> DatasetRea
         return open_it()
     line = _line((uri,))
     line.closed = True
-    dataset = patiently((uri,), lambda: _open_whole(open_it), patience=OPENING)
+    dataset = patiently((uri,), lambda: _open_whole(open_it))
     line.closed = False
     return dataset
 
@@ -141,7 +151,7 @@ def _open_whole(open_it: Callable[[], DatasetReader]) -> DatasetReader:
     cut = next(filter(_CUT.search, heard), None)
     if cut:
         dataset.close()
-        raise _Failed(f"its header came incomplete: {_complaint([cut], RasterioError(cut))[0]}", 0)
+        raise _Failed(f"its header came incomplete: {_complaint([cut], RasterioError(cut))[0]}", 206)
     return dataset
 
 

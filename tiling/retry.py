@@ -24,8 +24,8 @@ class GaveUp(Exception):
 class Patience:
     """How often to try, and how long to wait in between."""
 
-    attempts: int = 4
-    first_delay_s: float = 0.5
+    attempts: int = 8
+    first_delay_s: float = 0.4
     """The longest first wait; every further one may be twice as long. The wait itself is anything from 0 to that, so
     that many readers who failed together do not come back together."""
     last_start_s: float = 20.0
@@ -35,8 +35,8 @@ class Patience:
     clock: Callable[[], float] = time.monotonic
 
 
-def retrying(do: Callable[[], T], may_pass: Callable[[Exception], bool], patience: Patience) -> T:
-    """What do() returns. Raises GaveUp when its errors are no passing ones, or when patience is at an end."""
+def retrying(do: Callable[[], T], may_pass: Callable[[Exception, int], bool], patience: Patience) -> T:
+    """What do() returns. Raises GaveUp when patience is at an end, or may_pass(error, attempts so far) says so."""
     started = patience.clock()
     for attempt in range(1, patience.attempts + 1):
         try:
@@ -44,7 +44,7 @@ def retrying(do: Callable[[], T], may_pass: Callable[[Exception], bool], patienc
         except Exception as error:
             wait = patience.uniform(0, patience.first_delay_s * 2 ** (attempt - 1))
             elapsed = patience.clock() - started
-            if attempt == patience.attempts or not may_pass(error) or elapsed + wait > patience.last_start_s:
+            if attempt == patience.attempts or not may_pass(error, attempt) or elapsed + wait > patience.last_start_s:
                 raise GaveUp(attempt, elapsed) from error
             patience.sleep(wait)
     raise AssertionError("patience.attempts is 1 or more")
