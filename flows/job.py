@@ -12,9 +12,10 @@ from downstream.protocol import Segmenter
 from flows.models import open_gate, open_segmenter
 from flows.recipe import Recipe
 from storage.plan import RunPlan
+from tiling.errors import BadInput
 from tiling.open import open_source
 from tiling.pixel_area import PixelAreas, pixel_areas
-from tiling.source import Source
+from tiling.source import LostSource, Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +57,18 @@ class Job:
         return [self.plan.image.bands.index(name) for name in model.bands]
 
 
+def open_again(plan: RunPlan) -> Source:
+    """The image of a plan; one that went away since the plan was made costs its tiles, not the run."""
+    try:
+        return open_source(plan.source)
+    except BadInput as error:
+        return LostSource(plan.image, str(error))
+
+
 @contextmanager
 def open_job(plan: RunPlan) -> Iterator[Job]:
     """Open the image of a plan, and close it again."""
-    source = open_source(plan.source)
+    source = open_again(plan)
     try:
         recipe = Recipe.model_validate(plan.recipe)
         yield Job(plan=plan, recipe=recipe, source=source, areas=pixel_areas(plan.image, plan.fine))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from flows.span import BatchKey
 from storage.layout import FINE, GATE, MASK
 from storage.run import Run
-from tiling.errors import BadData
+from tiling.errors import BadData, BadInput
 from tiling.grid import TileGrid
 from tiling.info import Plane
 from tiling.open import open_source
@@ -35,14 +35,20 @@ def small_pixels(run: Run, shape: tuple[int, int]) -> Pixels:
     kept = run.plan.recipe["store"]["pixels"]
     if kept and max(run.plan.gate_grid.shape_px) >= max(shape):
         return stored_pixels(run, shape)
+    try:
+        return image_pixels(run, shape)
+    except (BadData, BadInput):  # the tiles it hits are counted as unreadable; a coarse picture is better than none
+        nothing = Pixels(np.zeros((len(run.plan.image.bands), *shape)), np.zeros(shape, bool))
+        return stored_pixels(run, shape) if kept else nothing
+
+
+def image_pixels(run: Run, shape: tuple[int, int]) -> Pixels:
+    """The whole image. Raises BadData or BadInput when it cannot be read."""
     source = open_source(run.plan.source)
     try:
         full = run.plan.image.shape_px
         plane = Plane(shape_px=shape, scale=(full[0] / shape[0], full[1] / shape[1]))
         return source.read(Window(y=0, x=0, height=shape[0], width=shape[1]), plane)
-    except BadData:  # the tiles it hits are counted as unreadable; a coarse picture is better than none
-        nothing = Pixels(np.zeros((len(run.plan.image.bands), *shape)), np.zeros(shape, bool))
-        return stored_pixels(run, shape) if kept else nothing
     finally:
         source.close()
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.address import public
-from tiling.errors import BadInput
+from tiling.errors import BadData, BadInput
 from tiling.info import ImageInfo, PixelSize, Plane
 from tiling.resample import area_average
 from tiling.window import Window
@@ -93,6 +93,26 @@ class ArraySource:
         return self._data[:, rows, cols], self._valid[rows, cols]
 
 
+class LostSource:
+    """An image that could be opened once and cannot any more: no pixel of it can be read, and every read says why."""
+
+    def __init__(self, info: ImageInfo, reason: str) -> None:
+        """info: what it said of itself when it was there."""
+        self._info, self._reason = info, reason
+
+    @property
+    def info(self) -> ImageInfo:
+        """As given."""
+        return self._info
+
+    def read(self, window: Window, plane: Plane) -> Pixels:  # noqa: ARG002
+        """Raises BadData."""
+        raise BadData(self._reason)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
 class ReadLevel(Protocol):
     """Reads a window that lies inside one stored level."""
 
@@ -172,3 +192,4 @@ def nearest_finer(scales: list[tuple[float, float]], plane: Plane, uri: str) -> 
 
 
 _: type[Source] = ArraySource
+__: type[Source] = LostSource

@@ -10,7 +10,10 @@ from classifiers.protocol import ModelId
 from classifiers.rule_gate import RuleGate
 from classifiers.rules import RULES
 from downstream.rule_segmenter import RuleSegmenter
+from flows.results import ledger_tiles
 from storage.run import Run
+from tiling.errors import BadInput
+from tiling.open import open_source
 from tiling.stack import MaskStack
 
 ALL = ("gate.threshold=0", "audit.tiles=0")
@@ -182,3 +185,25 @@ def test_a_gate_that_is_mended_leaves_no_trace_of_the_first_draw(make_scene, mea
     assert files[0] == files[1]
     mask = other.array("mask/0")[...]
     assert (mask == 1).sum() == mended["area"]["classes"][0]["pixels"]
+
+
+def test_an_image_that_goes_away_meanwhile_costs_its_tiles_and_is_finished_when_it_is_back(
+    make_scene, measure, monkeypatch, tmp_path
+):
+    scene = make_scene()
+    opened = []
+
+    def gone_for_the_segmenter(spec):
+        opened.append(spec)
+        if len(opened) > 2:  # two spans of the gate
+            raise BadInput(f"{spec.uri} does not exist")
+        return open_source(spec)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(flows.job, "open_source", gone_for_the_segmenter)
+        summary = measure(scene, *ALL)
+    assert summary["status"] == "partial"
+    assert summary["tiles"]["unreadable"] == 90
+    assert summary["area"]["not_observed"] == 300 * 260 * 100.0
+    assert {tile.reason for tile in ledger_tiles(Run.open(tmp_path / "run"))} == {f"{scene.path} does not exist"}
+    assert measure(scene, *ALL)["area"]["classes"][0]["pixels"] == scene.water.sum()
