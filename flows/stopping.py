@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,6 +18,9 @@ from flows.supervise import working
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _stop: ContextVar[Event | None] = ContextVar("stop", default=None)
+ECHO_S = 0.5
+"""One Ctrl-C comes twice: from the terminal, and by way of the parent process, which passes it on."""
+_told_s: list[float] = []
 _begun: list[str] = []
 _children: list[Popen[Any]] = []
 
@@ -79,12 +83,15 @@ def take_along(child: Popen[Any]) -> None:
 
 
 def _unwind(number: int, _frame: FrameType | None) -> None:
+    _told_s[:] = [time.monotonic()]
     for each in SIGNALS:
-        signal.signal(each, _kill if _children else signal.SIG_DFL)
+        signal.signal(each, _kill)
     raise Stopped(number)
 
 
 def _kill(number: int, _frame: FrameType | None) -> None:
+    if time.monotonic() - _told_s[0] < ECHO_S:
+        return
     for child in _children:
         child.terminate()
     signal.signal(number, signal.SIG_DFL)

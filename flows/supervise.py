@@ -56,8 +56,7 @@ def _wait(child: int) -> int:
     """Exit code of the child, minus the signal's number when it was killed; signals are passed on meanwhile."""
 
     def stop(number: int, _frame: object) -> None:
-        if number == signal.SIGTERM:  # a terminal sends its Ctrl-C to the child as well
-            os.kill(child, number)
+        os.kill(child, number)
         signal.alarm(PATIENCE_S)
 
     signal.signal(signal.SIGINT, stop)

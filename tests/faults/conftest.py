@@ -21,8 +21,9 @@ def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One line per kind of input that was fuzzed."""
-    trials = sys.modules.get("fuzz_trials")
-    if trials is not None and trials.TALLY:
+    """What was injected and survived, and one line per kind of input that was fuzzed."""
+    trials, counts = sys.modules.get("fuzz_trials"), sys.modules.get("counts")
+    lines = [*(counts.COUNTS if counts else []), *(trials.tally_lines() if trials and trials.TALLY else [])]
+    if lines:
         terminalreporter.section("faults")
-        terminalreporter.write_line("\n".join(trials.tally_lines()))
+        terminalreporter.write_line("\n".join(lines))

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from broken_runs import Case, contents, differences, watching, write_scene
+from counts import COUNTS
 from zygote import Zygote
 
 from flows import PREFECT_DEFAULTS
@@ -199,12 +200,11 @@ def finish(zygote: Zygote, case: Case, folder: Path, wanted: dict[str, str]) -> 
     assert differences(folder, wanted) == []
 
 
-def tell(capsys: pytest.CaptureFixture[str], text: str) -> None:
-    with capsys.disabled():
-        print(f"\nfaults: {text}", flush=True)
+def tell(text: str) -> None:
+    COUNTS.append(text)
 
 
-def test_a_run_with_an_embedded_server_is_killed(zygote, case, wanted, tmp_path, capsys):
+def test_a_run_with_an_embedded_server_is_killed(zygote, case, wanted, tmp_path):
     """kill -9 of `--engine prefect`: what is left of its server does not disturb a resume."""
     folder, changes = tmp_path / "run", [word for change in case.changes for word in ("--set", change)]
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
@@ -223,7 +223,7 @@ def test_a_run_with_an_embedded_server_is_killed(zygote, case, wanted, tmp_path,
         left = "lives on" if servers_of(process.pid) else "is gone"
     finally:
         kill_all_of(process)
-    tell(capsys, f"run with an embedded server killed: resumed, 0 bytes different; the server {left}")
+    tell(f"run with an embedded server killed: resumed, 0 bytes different; the server {left}")
 
 
 def servers_of(session: int) -> list[int]:
@@ -242,7 +242,7 @@ def processes() -> Iterator[tuple[int, list[str], bytes]]:
 
 
 @pytest.mark.parametrize(("stage", "batches"), [("gate", 40), ("segment", 60)])
-def test_the_process_of_a_flow_run_is_killed(stage, batches, working, zygote, case, wanted, tmp_path, capsys):
+def test_the_process_of_a_flow_run_is_killed(stage, batches, working, zygote, case, wanted, tmp_path):
     folder = tmp_path / "run"
     flow_run = working.begin(case, folder)
     with watching(folder) as watch:
@@ -250,10 +250,10 @@ def test_the_process_of_a_flow_run_is_killed(stage, batches, working, zygote, ca
         seconds = wait_until(lambda: working.state(flow_run) == "CRASHED", 60, "the worker sees it")
         finish(zygote, case, folder, wanted)
     assert watch.lies == []
-    tell(capsys, f"flow process killed in stage {stage}: CRASHED after {seconds:.1f} s, resumed, 0 bytes different")
+    tell(f"flow process killed in stage {stage}: CRASHED after {seconds:.1f} s, resumed, 0 bytes different")
 
 
-def test_the_worker_is_killed_with_its_flow_run(working, zygote, case, wanted, tmp_path, capsys):
+def test_the_worker_is_killed_with_its_flow_run(working, zygote, case, wanted, tmp_path):
     folder = tmp_path / "run"
     flow_run = working.begin(case, folder)
     process = wait_for(folder, "segment", 30)
@@ -261,7 +261,7 @@ def test_the_worker_is_killed_with_its_flow_run(working, zygote, case, wanted, t
     with suppress(ProcessLookupError):  # where it was not of the worker's session
         os.kill(process, signal.SIGKILL)
     finish(zygote, case, folder, wanted)
-    tell(capsys, f"worker killed with its flow run: stays {working.state(flow_run)}, resumed, 0 bytes different")
+    tell(f"worker killed with its flow run: stays {working.state(flow_run)}, resumed, 0 bytes different")
 
 
 def dask_workers(process: int) -> list[int]:
@@ -269,7 +269,7 @@ def dask_workers(process: int) -> list[int]:
     return [pid for pid, fields, command in processes() if int(fields[1]) == process and b"spawn_main" in command]
 
 
-def test_a_worker_of_dask_is_killed(site, zygote, case, wanted, tmp_path, capsys):
+def test_a_worker_of_dask_is_killed(site, zygote, case, wanted, tmp_path):
     """Dask starts another one, and the span is done again."""
     folder = tmp_path / "run"
     command = ["run", case.image, "--recipe", case.recipe, "--out", folder, "--dask", "local", "--json"]
@@ -283,10 +283,10 @@ def test_a_worker_of_dask_is_killed(site, zygote, case, wanted, tmp_path, capsys
     log = (site.home / "dask.log").read_text()
     assert code in (0, 1), log[-3000:]
     finish(zygote, case, folder, wanted)
-    tell(capsys, f"one of {len(workers)} Dask workers killed: the run ended with {code}, then 0 bytes different")
+    tell(f"one of {len(workers)} Dask workers killed: the run ended with {code}, then 0 bytes different")
 
 
-def test_the_server_is_killed_while_a_flow_run_works(working, zygote, case, wanted, tmp_path, capsys):
+def test_the_server_is_killed_while_a_flow_run_works(working, zygote, case, wanted, tmp_path):
     """It may finish or fail, but it ends; what it did is kept. Last: the server does not come back."""
     folder = tmp_path / "run"
     working.begin(case, folder)
@@ -295,4 +295,4 @@ def test_the_server_is_killed_while_a_flow_run_works(working, zygote, case, want
     seconds = wait_until(lambda: not Path(f"/proc/{process}").exists(), 240, "the flow run ends without a server")
     how = "had finished" if (folder / "summary.json").exists() else "had not finished"
     finish(zygote, case, folder, wanted)
-    tell(capsys, f"server killed: the flow run {how} when it ended after {seconds:.0f} s, then 0 bytes different")
+    tell(f"server killed: the flow run {how} when it ended after {seconds:.0f} s, then 0 bytes different")

@@ -1,10 +1,11 @@
 """The command line with a slow model: STAGE SECONDS, then the arguments of tilegate. Every call of the model sleeps."""
 
+import os
 import sys
 import time
 
 import flows.job
-from flows.cli import main
+from flows.cli import entry, main
 
 
 class Slow:
@@ -32,4 +33,4 @@ def slow_down(stage, seconds):
 if __name__ == "__main__":
     slow_down(sys.argv[1], float(sys.argv[2]))
     del sys.argv[1:3]
-    main()
+    (entry if os.environ.get("SUPERVISED") else main)()

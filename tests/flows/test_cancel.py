@@ -110,6 +110,23 @@ def test_a_signal_stops_a_run_and_resume_finishes_it(make_scene, tilegate, tmp_p
     assert contents(out) == unbroken(scene, tmp_path / "unbroken")
 
 
+@pytest.mark.parametrize("to", ["the command", "its group"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_parent_passes_a_signal_on_and_it_counts_once(make_scene, tilegate, tmp_path, monkeypatch, number, to):
+    """Sent to the parent alone, as a program would, or to parent and child, as a terminal or systemd would."""
+    monkeypatch.setenv("SUPERVISED", "1")
+    out = tmp_path / "run"
+    process = start("segment", 1.5, *options(make_scene(), out))
+    wait_for_part(process, out / "ledger" / "segment", count=2)
+    sent = time.monotonic()
+    (os.killpg if to == "its group" else os.kill)(process.pid, number)
+    _, told = process.communicate(timeout=SOON_S)
+    assert time.monotonic() - sent < SOON_S
+    assert process.returncode == 128 + number
+    assert told.splitlines()[-1] == f"tilegate: stopped; what is done is kept: tilegate resume {out} finishes it"
+    assert tilegate("resume", out, "--json").code == 0
+
+
 def test_a_second_ctrl_c_kills(make_scene, tilegate, tmp_path):
     """Even in the middle of a call that takes for ever; what was committed is finished later all the same."""
     scene, out = make_scene(), tmp_path / "run"

@@ -1,0 +1,3 @@
+"""What the tests of faults counted, for the end of the session."""
+
+COUNTS: list[str] = []
