@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -75,40 +72,16 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("web")
-    port = 7000 + time.time_ns() % 1000
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    moto = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(url + "/moto-api/")
-        with (
-            Faulty(url) as bucket,
-            Faulty(folder) as web,
-            Zygote(tmp_path_factory.mktemp("zygote")) as zygote,
-        ):
-            keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
-            client = boto3.client("s3", endpoint_url=url, **keys)
-            client.create_bucket(Bucket="scenes")
-            client.create_bucket(Bucket="runs")
-            yield World(client, bucket, web, folder, zygote)
-    finally:
-        moto.kill()
-        moto.wait()
-        kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(TALLY.items()))
-        COUNTS.append(f"bucket and web: {TALLY.total()} faults injected ({kinds}), 0 pixels and 0 bytes different")
-
-
-def wait_for(url: str) -> None:
-    for _ in range(150):
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
-    pytest.fail(f"no server at {url}")
+    with Faulty(s3_url) as bucket, Faulty(folder) as web, Zygote(tmp_path_factory.mktemp("zygote")) as zygote:
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+        client = boto3.client("s3", endpoint_url=s3_url, **keys)
+        client.create_bucket(Bucket="scenes")
+        client.create_bucket(Bucket="runs")
+        yield World(client, bucket, web, folder, zygote)
+    kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(TALLY.items()))
+    COUNTS.append(f"bucket and web: {TALLY.total()} faults injected ({kinds}), 0 pixels and 0 bytes different")
 
 
 @dataclass

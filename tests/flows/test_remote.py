@@ -1,53 +1,16 @@
 """Images behind URLs, from a real S3 server on loopback."""
 
-import subprocess
-import sys
-import time
-import urllib.request
-
 import boto3
 import pytest
 
 
 @pytest.fixture(scope="module")
-def bucket():
-    """(endpoint host:port, S3 client) of a server that holds the bucket "scenes".
-
-    A process of its own: rasterio keeps the GIL while it opens a URL, so a thread here could never answer.
-    """
-    port = 5000 + time.time_ns() % 1000
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stderr=subprocess.DEVNULL
-    )
-    try:
-        wait_for(f"http://127.0.0.1:{port}/moto-api/")
-        yield from serve("127.0.0.1", port)
-    finally:
-        server.kill()
-        server.wait()
-
-
-def wait_for(url):
-    for _ in range(150):
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
-    pytest.fail(f"no server at {url}")
-
-
-def serve(host, port):
-    client = boto3.client(
-        "s3",
-        endpoint_url=f"http://{host}:{port}",
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
+def bucket(s3_url):
+    """(endpoint host:port, S3 client) of a server that holds the bucket "scenes"."""
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+    client = boto3.client("s3", endpoint_url=s3_url, **keys)
     client.create_bucket(Bucket="scenes", ACL="public-read-write")
-    yield f"{host}:{port}", client
+    return s3_url.removeprefix("http://"), client
 
 
 @pytest.fixture
