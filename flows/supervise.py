@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE}
@@ -56,12 +57,12 @@ def _wait(child: int) -> int:
     """Exit code of the child, minus the signal's number when it was killed; signals are passed on meanwhile."""
 
     def stop(number: int, _frame: object) -> None:
-        os.kill(child, number)
+        with suppress(ProcessLookupError):  # it has ended already
+            os.kill(child, signal.SIGKILL if number == signal.SIGALRM else number)
         signal.alarm(PATIENCE_S)
 
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGALRM, lambda *_: os.kill(child, signal.SIGKILL))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, stop)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
