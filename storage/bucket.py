@@ -139,7 +139,7 @@ def _connect(uri: str) -> Any:
         return from_url(uri, client_options={"allow_http": plain, "timeout": "60s"}, retry_config=RETRIES)
     except (BaseError, ValueError, TypeError) as error:
         raise BadInput(
-            f"{uri} is no address of a bucket that can be used: {error}. Write s3://BUCKET/PREFIX"
+            f"{uri} is no address of a bucket that can be used: {_first_lines(error)}. Write s3://BUCKET/PREFIX"
         ) from error
 
 
@@ -149,8 +149,13 @@ def _told(what: str, done: str) -> Iterator[None]:
     try:
         yield
     except (BaseError, OSError) as error:
-        reason = " ".join(str(error).partition("Debug source")[0].split())
+        reason = _first_lines(error)
         raise CannotStore(f"{what} cannot be {done}: {type(error).__name__}: {reason:.500}{_advice(reason)}") from error
+
+
+def _first_lines(error: Exception) -> str:
+    """What it says before it goes on for pages."""
+    return " ".join(str(error).partition("Debug source")[0].split())
 
 
 def _advice(reason: str) -> str:

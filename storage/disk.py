@@ -62,8 +62,12 @@ class LocalFolder:
     @contextmanager
     def hold(self) -> Iterator[None]:
         """See Folder. The kernel lets go when the process ends, however it ends: no stale lock blocks a resume."""
-        self._path.mkdir(parents=True, exist_ok=True)
-        with (self._path / LOCK).open("ab") as lock:  # never replaced: two processes must find the same file
+        try:
+            self._path.mkdir(parents=True, exist_ok=True)
+            lock = (self._path / LOCK).open("ab")  # never replaced: two processes must find the same file
+        except OSError as error:
+            raise _cannot(self.uri, error) from error
+        with lock:
             if not _locked(lock.fileno()):
                 raise BadInput(f"another process is working on {self.uri}; wait for it, or stop it first")
             self._sweep()
@@ -109,8 +113,12 @@ def write_whole(path: Path, data: bytes, *, private: bool = False, durable: bool
         if durable:
             _sync(path.parent)
     except OSError as error:
-        why = "no room is left there" if error.errno in FULL else error.strerror or repr(error)
-        raise CannotStore(f"{path} ({len(data):,} bytes) cannot be written: {why}") from error
+        raise _cannot(f"{path} ({len(data):,} bytes)", error) from error
+
+
+def _cannot(what: str, error: OSError) -> CannotStore:
+    why = "no room is left there" if error.errno in FULL else error.strerror or repr(error)
+    return CannotStore(f"{what} cannot be written: {why}")
 
 
 def _sync(path: Path) -> None:
