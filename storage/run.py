@@ -208,7 +208,13 @@ def _stored_plan(folder: Folder) -> RunPlan | None:
     if plan.fingerprint != fingerprint:
         raise BadInput(f"{folder.uri}/run.zarr/zarr.json is damaged: its plan is not the one it was written with")
     address = folder.read(ADDRESS)
-    return plan if address is None else replace(plan, source=replace(plan.source, uris=tuple(json.loads(address))))
+    if address is None:
+        return plan
+    try:
+        uris = tuple(map(str, json.loads(address)))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise BadInput(f"{folder.uri}/{ADDRESS} is damaged: {error}; remove it and give the image again") from error
+    return replace(plan, source=replace(plan.source, uris=uris))
 
 
 def _lay_out(folder: Folder, plan: RunPlan) -> None:
@@ -216,6 +222,8 @@ def _lay_out(folder: Folder, plan: RunPlan) -> None:
     shown = replace(plan, source=replace(plan.source, uris=tuple(map(public, plan.source.uris))))
     if shown.source.uris != plan.source.uris:  # a signed address lies aside for the owner until the run is finished
         folder.write(ADDRESS, json.dumps(plan.source.uris).encode(), private=True)
+    else:
+        folder.remove(ADDRESS)  # of the same image, when it was asked for at a signed address before
     for name, text in sorted(_descriptions(shown).items(), key=lambda named: named[0] == "zarr.json"):
         if folder.read(f"run.zarr/{name}") != text:
             folder.write(f"run.zarr/{name}", text)

@@ -66,6 +66,27 @@ def test_an_image_that_moved_is_read_where_it_now_is(tiny_plan: MakePlan, tmp_pa
     assert Run.open(tmp_path / "run").plan.source.uris == ("/new/place.tif",)
 
 
+def test_a_signed_address_lies_aside_until_another_is_given_or_the_run_is_finished(
+    tiny_plan: MakePlan, tmp_path: Path
+) -> None:
+    plan, aside = tiny_plan(), tmp_path / "run" / ".address"
+    signed = tiny_plan(source=replace(plan.source, uris=("https://host/scene.tif?sig=secret",)))
+    Run.create(tmp_path / "run", signed)
+    assert Run.open(tmp_path / "run").plan.source.uris == ("https://host/scene.tif?sig=secret",)
+    assert "secret" not in (tmp_path / "run" / "run.zarr" / "zarr.json").read_text()
+    aside.write_bytes(b"[1,")
+    with pytest.raises(BadInput, match=r"\.address is damaged"):
+        Run.open(tmp_path / "run")
+    aside.unlink()
+    Run.create(tmp_path / "run", signed).finish()
+    assert Run.open(tmp_path / "run").plan.source.uris == ("https://host/scene.tif",)
+    Run.create(tmp_path / "run", signed)
+    local = tiny_plan(source=replace(plan.source, uris=("/data/scene.tif",)))
+    Run.create(tmp_path / "run", local)  # workers must not go on with the old address
+    assert Run.open(tmp_path / "run").plan.source.uris == ("/data/scene.tif",)
+    assert not aside.exists()
+
+
 def test_a_folder_with_something_else_in_it_is_refused(tiny_plan: MakePlan, tmp_path: Path) -> None:
     (tmp_path / "thesis.docx").write_text("four years of work")
     before = files(tmp_path)
