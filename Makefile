@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo test check clean
+.PHONY: help install demo test check bench clean
 
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*##/ -/'
@@ -27,6 +27,9 @@ check: install  ## lint, format, strict types, architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+bench: install  ## speed and memory against a plain loop and against the limits; an hour; ARGS=--quick takes minutes
+	$(BIN)/python tests/benchmarks/bench.py $(ARGS)
 
 clean:  ## remove what was made
 	rm -rf .venv demo-out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +14,12 @@ from tiling.info import PixelSize
 
 Task = Literal["classification", "segmentation"]
 Activation = Literal["sigmoid", "softmax"]
+RuntimeName = Literal["openvino-bf16", "openvino-f32", "openvino-int8", "torch"]
+"""What a network runs on. torch: on CUDA where there is one."""
+Wanted = Literal["auto", "openvino-bf16", "openvino-f32", "openvino-int8", "torch"]
+"""What a recipe may ask for."""
+ExportName = Literal["model", "model-int8"]
+"""Stem of the two files of an exported network, .xml and .bin (OpenVINO IR)."""
 
 
 def _different(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -24,6 +30,7 @@ def _different(names: tuple[str, ...]) -> tuple[str, ...]:
 
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1), AfterValidator(_different)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +50,42 @@ class Calibration:
         rows = (len(self.scores), len(self.labels), len(self.fractions))
         if set(rows) != {len(self.tiles)}:
             raise ValueError(f"calibration of {len(self.tiles)} tiles has {rows} scores, labels and fractions")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """The network once more, for a runtime that needs no torch."""
+
+    xml_sha256: Digest
+    """Of the graph."""
+    bin_sha256: Digest
+    """Of its weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """How far a runtime's answers on held-out tiles are from those of torch in float32."""
+
+    tiles: Annotated[int, Field(ge=1)]
+    """Tiles both were asked about."""
+    max_probability: Share
+    """Largest change of a probability: of a tile's score, or of a pixel of a class."""
+    flipped: Share | None
+    """Gates: share of decisions at the threshold that differ, None = it has none. Segmenters: share of pixels."""
+    iou: Share | None = None
+    """Segmenters: intersection over union of both masks, all classes together; None where both are empty."""
+    area: float | None = None
+    """Segmenters: (area / torch's area) - 1 of the class where that is largest, either way; None likewise."""
+
+    @property
+    def text(self) -> str:
+        """For a person."""
+        parts = [f"{self.tiles} tiles", f"probabilities differ by up to {self.max_probability:.2g}"]
+        if self.iou is not None and self.area is not None:
+            parts += [f"IoU of the masks {self.iou:.4f}", f"area {100 * self.area:+.2f} %"]
+        if self.flipped is not None:
+            parts.append(f"{100 * self.flipped:.2g} % of decisions flipped")
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +135,11 @@ class Bundle:
     sha256: str
     """Of model.safetensors."""
     contract_sha256: str
-    """Of bundle.json, which holds the weights' hash: covers the weights and everything they are used under."""
+    """Of bundle.json, which holds all other hashes: covers the weights and everything they are used under."""
+    exports: Mapping[ExportName, Export] = field(default_factory=dict)
+    """The network for other runtimes than torch; may be empty."""
+    drift: Mapping[RuntimeName, Drift] = field(default_factory=dict)
+    """What was measured when it was exported; int8 without an export of it was measured and refused."""
 
     @property
     def model(self) -> ModelId:

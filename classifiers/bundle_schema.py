@@ -18,7 +18,18 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from classifiers.bundle_contract import Bundle, Calibration, Names, Share, Task
+from classifiers.bundle_contract import (
+    Bundle,
+    Calibration,
+    Digest,
+    Drift,
+    Export,
+    ExportName,
+    Names,
+    RuntimeName,
+    Share,
+    Task,
+)
 from tiling.errors import BadInput
 from tiling.info import PixelSize
 
@@ -135,12 +146,14 @@ class Document(Strict):
     tilegate_dtype: Literal["uint8", "uint16", "int16", "uint32", "int32", "float32", "float64"]
     tilegate_pixel_size: PixelSize
     tilegate_pixel_size_range: tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(ge=1)]]
-    tilegate_sha256: Annotated[str, Field(pattern=SHA256)]
+    tilegate_sha256: Digest
     tilegate_licence: str
     tilegate_training_data: str
     tilegate_metrics: dict[str, float]
     tilegate_threshold: Share | None
     tilegate_calibration: Calibration | None
+    tilegate_exports: dict[ExportName, Export] = {}
+    tilegate_drift: dict[RuntimeName, Drift] = {}
     mlm_framework_version: Any = None
     mlm_total_parameters: Any = None
     mlm_batch_size_suggestion: Any = None
@@ -204,6 +217,8 @@ class Document(Strict):
             "mean": tuple(band.mean for band in tiles.value_scaling),
             "std": tuple(band.stddev for band in tiles.value_scaling),
             "metrics": MappingProxyType(self.tilegate_metrics),
+            "exports": MappingProxyType(self.tilegate_exports),
+            "drift": MappingProxyType(self.tilegate_drift),
             "contract_sha256": contract_sha256,
         }
         return Bundle(**{field.name: flat[field.name] for field in fields(Bundle)})
@@ -241,9 +256,12 @@ def to_json(bundle: Bundle) -> bytes:
         "input": [_input(bundle)],
         "output": [_output(bundle)],
         "metrics": dict(bundle.metrics),
+        "exports": dict(bundle.exports),
+        "drift": dict(bundle.drift),
     }
     keys = {field.alias: name.partition("_")[2] for name, field in Document.model_fields.items()}
-    values = {key: flat[name] for key, name in keys.items() if name in flat}
+    told = {name for name in flat if name not in {"exports", "drift"} or flat[name]}  # bundles of torch alone lack them
+    values = {key: flat[name] for key, name in keys.items() if name in told}
     return (json.dumps(values, indent=1, ensure_ascii=False, default=asdict) + "\n").encode()
 
 

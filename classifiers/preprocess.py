@@ -9,6 +9,9 @@ from classifiers.bundle import CARD, Bundle
 from tiling.errors import BadInput
 from tiling.stack import TileStack
 
+MULTIPLE_PX = 32
+"""A U-Net halves its input up to five times."""
+
 
 def normalise(stack: TileStack, bundle: Bundle) -> NDArray[np.float32]:
     """(n, band, h, w): z-score per band; pixels that are not valid become 0, the mean colour.
@@ -26,5 +29,18 @@ def normalise(stack: TileStack, bundle: Bundle) -> NDArray[np.float32]:
             f"another brightness. Convert the image to {bundle.dtype} as the training data was; see {bundle.path / CARD}."
         )
     mean, std = (np.array(values, np.float32)[:, None, None] for values in (bundle.mean, bundle.std))
-    scaled = (stack.pixels.astype(np.float32) - mean) / std
-    return np.where(stack.valid[:, None], scaled, np.float32(0))
+    scaled = stack.pixels.astype(np.float32, order="C")
+    scaled -= mean
+    scaled /= std
+    if not stack.valid.all():
+        np.copyto(scaled, np.float32(0), where=~stack.valid[:, None])
+    return scaled
+
+
+def padded(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, band, h, w) -> the same with edge pixels repeated, below and to the right, to sides a U-Net takes."""
+    height, width = pixels.shape[2:]
+    down, right = -height % MULTIPLE_PX, -width % MULTIPLE_PX
+    if down == right == 0:
+        return pixels
+    return np.pad(pixels, ((0, 0), (0, 0), (0, down), (0, right)), mode="edge")

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.filters import threshold_otsu
 
 from classifiers.protocol import ModelId
 from tiling.errors import BadInput
@@ -52,6 +51,8 @@ class Rule:
         """The rule with its cut by Otsu (1979) over the valid pixels of a coarse plane of the whole image."""
         if self.cut is not None:
             return self
+        from skimage.filters import threshold_otsu
+
         amounts = self.amount(coarse.data)[coarse.valid]
         amounts = amounts[np.isfinite(amounts)]
         if amounts.size == 0 or amounts.min() == amounts.max():

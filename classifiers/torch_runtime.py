@@ -1,9 +1,6 @@
-"""What every torch model shares: threads, device, weights from a bundle, and refusing answers that are not numbers."""
+"""The reference runtime: torch in float32, on CUDA where there is one; and a network with the weights of a bundle."""
 
 from __future__ import annotations
-
-import os
-from collections.abc import Sequence
 
 import numpy as np
 import safetensors
@@ -12,20 +9,38 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from classifiers.bundle import WEIGHTS, Bundle, Task, read_weights
-from classifiers.protocol import ModelId
-from tiling.errors import BadInput, TilegateError
-from tiling.grid import Tile
+from classifiers.answers import require_side
+from classifiers.bundle import WEIGHTS, Bundle, read_weights
+from classifiers.machine import own_cores
+from classifiers.runtime import Runtime
+from classifiers.torch_device import pick_device
+from tiling.errors import BadInput
+
+_BATCH_TILES = {"classification": 16, "segmentation": 4}
 
 
-class NotFinite(TilegateError, FloatingPointError):
-    """A model answered with NaN or infinity: neither a score nor a label can be made of that."""
+class TorchRuntime:
+    """A network as torch runs it. Load it once per worker."""
 
+    name = "torch"
 
-def require_task(bundle: Bundle, task: Task) -> None:
-    """Raise BadInput when the bundle is for the other job."""
-    if bundle.task != task:
-        raise BadInput(f"{bundle.name} ({bundle.path}) does {bundle.task}; a bundle for {task} is needed here")
+    def __init__(
+        self, network: nn.Module, bundle: Bundle, *, device: str | None = None, batch_tiles: int | None = None
+    ) -> None:
+        """network: with its weights; device: None = CUDA where there is one; batch_tiles: tiles per forward pass."""
+        self._device, self._bundle = pick_device(device), bundle
+        self._network = network.eval().to(self._device)
+        self._batch = batch_tiles or _BATCH_TILES[bundle.task]
+
+    def infer(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See Runtime."""
+        require_side(self._bundle, only_side_px(self._network), pixels.shape[2:])
+        starts = range(0, len(pixels), self._batch)
+        return np.concatenate([self._forward(pixels[start : start + self._batch]) for start in starts])
+
+    def _forward(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return np.asarray(self._network(torch.from_numpy(pixels).to(self._device)).float().cpu().numpy())
 
 
 def use_threads(count: int | None = None) -> None:
@@ -34,17 +49,18 @@ def use_threads(count: int | None = None) -> None:
     Dask workers start with OMP_NUM_THREADS=1, which torch obeys: without this a model on such a worker would leave
     all cores but one idle. Where several models run at once, give each its share.
     """
-    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(max(1, count or mine or 1))
+    torch.set_num_threads(max(1, count or own_cores()))
 
 
-def pick_device(name: str | None = None) -> torch.device:
-    """name: such as cpu or cuda:1; None = CUDA where there is one, else the CPU."""
-    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+def only_side_px(network: nn.Module) -> tuple[int, int] | None:
+    """(h, w) a network needs: transformers know one side only, convolutions take any (None)."""
+    patches = getattr(network, "patch_embed", None)
+    needed = getattr(patches, "img_size", None) if getattr(patches, "strict_img_size", False) else None
+    return (int(needed[0]), int(needed[1])) if needed else None
 
 
-def load_weights(network: nn.Module, bundle: Bundle, device: torch.device) -> nn.Module:
-    """The network with the bundle's weights (half precision is widened), on `device`, ready to predict."""
+def load_weights(network: nn.Module, bundle: Bundle) -> nn.Module:
+    """The network with the bundle's weights (half precision is widened), ready to predict, on the CPU."""
     try:
         network.load_state_dict(safetensors.torch.load(read_weights(bundle)))
     except (RuntimeError, safetensors.SafetensorError) as error:
@@ -54,23 +70,7 @@ def load_weights(network: nn.Module, bundle: Bundle, device: torch.device) -> nn
             f"{len(bundle.bands)} bands: {first:.400}. The weights belong to another network, or timm or "
             "segmentation-models-pytorch have changed it; train or fetch the bundle again."
         ) from error
-    return network.eval().to(device)
+    return network.eval()
 
 
-def require_shape(found: Sequence[int], needed: Sequence[int], bundle: Bundle) -> None:
-    """Raise BadInput when the network's output is not of the shape its bundle promises."""
-    if tuple(found) != tuple(needed):
-        raise BadInput(
-            f"{bundle.name} ({bundle.architecture}) answered with shape {tuple(found)} instead of {tuple(needed)} for "
-            f"{len(bundle.classes)} classes ({', '.join(bundle.classes)}): architecture and classes do not fit"
-        )
-
-
-def require_finite(values: NDArray[np.float32], tiles: Sequence[Tile], model: ModelId) -> None:
-    """Raise NotFinite that names the tiles. values: (n, …)."""
-    bad = [tile.id for tile, answer in zip(tiles, values, strict=True) if not np.isfinite(answer).all()]
-    if bad:
-        raise NotFinite(
-            f"{model.name} gave NaN or infinity for {len(bad)} of {len(tiles)} tiles: {', '.join(bad[:8])}"
-            f"{', …' if len(bad) > 8 else ''}. Either their valid pixels hold NaN, or the weights do."
-        )
+_: type[Runtime] = TorchRuntime

@@ -34,7 +34,8 @@ seasons, plantations, mangroves, cloud, haze or shadow, or images brightened for
 
     python -m downstream.train_forest DATA_DIR
 
-Seeded; ten to fifteen minutes on two cores. Another torch version or processor gives slightly different weights.
+Seeded; ten to fifteen minutes on two cores. Another torch version or processor gives slightly different weights. With
+`--export-only` the weights stay, and only model.xml, model.bin and the section on runtimes are made again.
 
 sha256 of model.safetensors: `{{sha256}}`"""
 

@@ -55,6 +55,9 @@ class ArtifactProgress:
             update_progress_artifact(self._bar, min(100.0, 100.0 * self._done / max(self._tiles, 1)))
             self._told_s = now
 
+    def close(self) -> None:
+        """See Progress."""
+
 
 _: type[Progress] = ArtifactProgress
 

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
-from flows.console import BarProgress, note
+from flows.console import note, progress_for_people
 from flows.engine import LocalEngine
 from flows.holes import holes_of
 from flows.pipeline import execute
@@ -109,10 +109,8 @@ def require_fit(spec: SourceSpec, recipe: Recipe, out: str) -> None:
 def run_local(spec: SourceSpec, recipe: Recipe, out: str, workers: int | None, *, quiet: bool) -> dict[str, Any]:
     """Threads of this process, with progress bars."""
     plan, engine = make_plan(spec, recipe), LocalEngine(workers)
-    if quiet:
-        return execute(plan, out, engine, Silent())
-    with closing(BarProgress()) as bars:
-        return execute(plan, out, engine, bars)
+    with closing(Silent() if quiet else progress_for_people()) as progress:
+        return execute(plan, out, engine, progress)
 
 
 def resume_run(folder: str, workers: int | None, *, quiet: bool) -> dict[str, Any]:

@@ -1,51 +1,36 @@
-"""What a person sees in a terminal: bars there, plain lines in a pipe."""
+"""What a person sees: bars on a terminal (flows/bars.py), plain lines in a pipe."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
 from flows.display import area_text, class_lines, funnel_lines
+from flows.progress import Progress
 from flows.span import SpanReport
 
 
-class BarProgress:
-    """A bar per stage on a terminal, a line per stage elsewhere; on stderr, so that results can be piped."""
-
-    def __init__(self) -> None:
-        """Nothing begun."""
-        self._console = Console(stderr=True)
-        columns = (TextColumn("{task.description:8}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bars = Progress(*columns, console=self._console)
-        self._stage: TaskID | None = None
+class LineProgress:
+    """A line per stage where nobody watches."""
 
     def start(self, stage: str, tiles: int) -> None:
         """See Progress."""
-        if not self._console.is_terminal:
-            note(f"{stage}: {tiles:,} tiles to do")
-            return
-        if self._stage is not None:
-            self._bars.stop()
-        self._stage = self._bars.add_task(stage, total=tiles)
-        self._bars.start()
-        if tiles == 0:
-            self._bars.stop()
+        note(f"{stage}: {tiles:,} tiles to do")
 
     def advance(self, report: SpanReport) -> None:
         """See Progress."""
-        if self._stage is None:
-            return
-        self._bars.advance(self._stage, report.tiles)
-        if self._bars.finished:
-            self._bars.stop()
 
     def close(self) -> None:
-        """Give the terminal back, its cursor too, however the run ended."""
-        if self._stage is not None:
-            self._bars.stop()
+        """See Progress."""
+
+
+def progress_for_people() -> Progress:
+    """Bars on a terminal; loading them takes longer than some runs, so a pipe gets lines."""
+    if not sys.stderr.isatty():
+        return LineProgress()
+    from flows.bars import BarProgress
+
+    return BarProgress()
 
 
 def note(text: str) -> None:

@@ -22,6 +22,7 @@ PACKAGES = (
     "openslide-bin",
     "tifffile",
     "imagecodecs",
+    "openvino",
     "torch",
     "timm",
     "segmentation-models-pytorch",
@@ -137,9 +138,18 @@ def _store() -> str:
 
 
 def _models() -> str:
-    from classifiers.torch_runtime import pick_device
+    """What auto picks for a bundle with an export whose drift allows it, and what speaks for that."""
+    from classifiers.machine import BF16_FLAGS, bf16_flags, this_machine
+    from classifiers.openvino_runtime import finds_cpu
 
-    return f"torch on {pick_device()}"
+    machine, flags = this_machine(), bf16_flags()
+    if machine.cuda:
+        return "auto takes torch: there is a CUDA GPU"
+    if not finds_cpu():
+        raise RuntimeError("OpenVINO does not compute on this CPU; ask for the runtime torch in recipes")
+    found = f"{' and '.join(flags)} found" if flags else f"the CPU has neither {' nor '.join(BF16_FLAGS)}"
+    picked = "openvino-bf16 where a bundle's measured drift allows it" if machine.bf16 else "openvino-f32"
+    return f"auto takes {picked}: no CUDA GPU, {found}; torch for bundles without an export"
 
 
 def _prefect() -> str:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +15,13 @@ from classifiers.gate import gate_scores, let_through
 from classifiers.rules import RULES
 from downstream.area import count_pixels
 from flows.job import Job, open_job
+from flows.overlap import ahead, models
 from flows.reading import Readings, failed, hole, kind_of, read_batch
-from flows.span import BatchKey, SpanReport, report_span
+from flows.span import BatchKey, SpanReport, TileKey, report_span
 from flows.stopping import checkpoint
+from storage.attempts import Attempts
 from storage.ledger import BatchRecord
+from storage.plan import RunPlan
 from storage.run import Run
 from tiling.grid import Batch, Tile
 from tiling.pixel_area import window_area
@@ -22,30 +29,95 @@ from tiling.record import TileRecord
 from tiling.stack import TileStack, crop_to_core
 from tiling.state import State
 
+BYTES_AHEAD = 32 * 2**20
+"""Batches are read before the gate is free for them as long as they are small: on coarse planes they are."""
+
 
 def gate_span(run_path: str, batches: list[BatchKey]) -> SpanReport:
-    """Gate some batches of a run, one after the other."""
+    """Gate some batches of a run: reading, scoring and writing overlap."""
     started = time.monotonic()
-    run, records = Run.open(run_path), []
-    with open_job(run.plan) as job:
+    run = Run.open(run_path)
+    with (
+        open_job(run.plan) as job,
+        run.attempts("gate") as attempts,
+        ThreadPoolExecutor(1) as reader,
+        ThreadPoolExecutor(1) as writer,
+    ):
         assert job.gate is not None  # a model that cannot be loaded ends the run, not each of its tiles
-        for row, col in batches:
-            checkpoint()
-            with run.attempt("gate", row, col):
-                record = gate_batch(job, run, row, col)
-                run.commit(record)
-            records.append(record)
+        depth = batches_ahead(run.plan)
+        readings = ahead(reader, partial(read, job), ask(run, batches, attempts), depth)
+        scored = ahead(models(), partial(score, job), readings, depth)
+        records = list(ahead(writer, partial(write, run, attempts), timed(scored), depth))
     return report_span(records, time.monotonic() - started)
 
 
-def gate_batch(job: Job, run: Run, row: int, col: int) -> BatchRecord:
-    """Read a batch on the gate plane, keep its pixels, score its tiles. The caller commits the record."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scored:
+    """A batch on its way through the gate."""
+
+    batch: Batch
+    """Which one, on the gate plane."""
+    readings: Readings
+    """Its pixels."""
+    tiles: tuple[TileRecord, ...] = ()
+    """The fate of every tile in grid order, once they are scored."""
+    seconds: float = 0.0
+    """Since the batch before it was scored."""
+
+
+def batches_ahead(plan: RunPlan) -> int:
+    """How many batches may wait between two steps."""
+    pixels = plan.gate_grid.batch_px**2 * len(plan.image.bands)
+    return min(2, BYTES_AHEAD // (pixels * np.dtype(plan.image.dtype).itemsize))
+
+
+def ask(run: Run, batches: Iterable[BatchKey], attempts: Attempts) -> Iterator[Batch]:
+    """The batches; each is marked as attempted when it is drawn."""
+    for row, col in batches:
+        attempts.begin(row, col)
+        yield run.plan.gate_grid.batch(row, col)
+
+
+def read(job: Job, batch: Batch) -> Scored:
+    """A batch with its pixels."""
+    checkpoint()
+    return Scored(batch=batch, readings=read_batch(job.source, batch, job.plan.gate_plane))
+
+
+def score(job: Job, asked: Scored) -> Scored:
+    """A batch with the fate of its tiles."""
+    return replace(asked, tiles=gate_tiles(job, asked.readings))
+
+
+def timed(scored: Iterable[Scored]) -> Iterator[Scored]:
+    """The same, with the time each took."""
     started = time.monotonic()
-    batch = job.plan.gate_grid.batch(row, col)
-    readings = read_batch(job.source, batch, job.plan.gate_plane)
-    records = gate_tiles(job, readings)
-    shards = run.write_gate_pixels(batch, paint(job, batch, readings)) if job.recipe.store.pixels else {}
-    return BatchRecord(stage="gate", row=row, col=col, tiles=records, shards=shards, seconds=time.monotonic() - started)
+    for batch in scored:
+        yield replace(batch, seconds=time.monotonic() - started)
+        started = time.monotonic()
+
+
+def write(run: Run, attempts: Attempts, scored: Scored) -> BatchRecord:
+    """Write the shard of a batch, whole and once, then its commit record."""
+    where = scored.batch
+    kept = run.plan.recipe["store"]["pixels"]
+    shards = run.write_gate_pixels(where, core_pixels(scored.readings)) if kept else {}
+    record = BatchRecord(
+        stage="gate", row=where.row, col=where.col, tiles=scored.tiles, shards=shards, seconds=scored.seconds
+    )
+    run.commit(record)
+    attempts.end(where.row, where.col)
+    return record
+
+
+def core_pixels(readings: Readings) -> dict[TileKey, NDArray[np.generic]]:
+    """(band, h, w) of each tile's core that could be read; 0 where it holds no data."""
+    if readings.stack is None:
+        return {}
+    return {
+        (tile.row, tile.col): np.where(crop_to_core(valid, tile), crop_to_core(pixels, tile), 0)
+        for tile, pixels, valid in zip(readings.stack.tiles, readings.stack.pixels, readings.stack.valid, strict=True)
+    }
 
 
 def gate_tiles(job: Job, readings: Readings) -> tuple[TileRecord, ...]:
@@ -123,17 +195,6 @@ def lacks_tissue(job: Job, stack: TileStack) -> NDArray[np.bool_]:
         return np.zeros(len(stack), bool)
     tissue = (RULES["tissue"].amount(stack.pixels[:, :3]) > cut) & stack.valid
     return np.asarray(tissue.mean((1, 2)) < job.recipe.screen.min_tissue)
-
-
-def paint(job: Job, batch: Batch, readings: Readings) -> NDArray[np.generic]:
-    """(band, h, w) of the batch's core; 0 where a tile could not be read or holds no data."""
-    canvas = np.zeros((len(job.plan.image.bands), *batch.core.shape_px), job.plan.image.dtype)
-    if readings.stack is None:
-        return canvas
-    for tile, pixels, valid in zip(readings.stack.tiles, readings.stack.pixels, readings.stack.valid, strict=True):
-        rows, cols = tile.core.relative_to(batch.core).slices
-        canvas[:, rows, cols] = np.where(crop_to_core(valid, tile), crop_to_core(pixels, tile), 0)
-    return canvas
 
 
 def _thin(job: Job, tile: Tile, share: float) -> TileRecord:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 
 from classifiers.gate import positive_columns
 from classifiers.protocol import Classifier
@@ -13,14 +14,16 @@ from flows.models import open_gate, open_segmenter
 from flows.recipe import Recipe
 from storage.plan import RunPlan
 from tiling.errors import BadInput
+from tiling.info import ImageInfo, Plane
 from tiling.open import open_source
 from tiling.pixel_area import PixelAreas, pixel_areas
-from tiling.source import LostSource, Source
+from tiling.source import LostSource, Pixels, Source
+from tiling.window import Window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """An open image and what to do with it; one per span, so threads share nothing but the models."""
+    """An open image and what to do with it; one per span, so spans share nothing but the models."""
 
     plan: RunPlan
     """What to do."""
@@ -40,12 +43,12 @@ class Job:
     @property
     def gate(self) -> Classifier:
         """Loaded once per process."""
-        return open_gate(self.recipe.gate.model, self.recipe.gate.cut)
+        return open_gate(self.recipe.gate.model, self.recipe.gate.cut, self.recipe.gate.runtime)
 
     @property
     def segmenter(self) -> Segmenter:
         """Loaded once per process."""
-        return open_segmenter(self.recipe.segment.model, self.recipe.segment.cut)
+        return open_segmenter(self.recipe.segment.model, self.recipe.segment.cut, self.recipe.segment.runtime)
 
     @property
     def columns(self) -> list[int]:
@@ -55,6 +58,28 @@ class Job:
     def bands_of(self, model: Classifier | Segmenter) -> list[int]:
         """Where the bands of a model stand among those the source reads."""
         return [self.plan.image.bands.index(name) for name in model.bands]
+
+
+class TakingTurns:
+    """A source that the threads of one span share: the reader, and a gate that looks twice at an empty tile."""
+
+    def __init__(self, source: Source) -> None:
+        """source: closed by whoever opened it."""
+        self._source, self._turn = source, Lock()
+
+    @property
+    def info(self) -> ImageInfo:
+        """See Source."""
+        return self._source.info
+
+    def read(self, window: Window, plane: Plane) -> Pixels:
+        """See Source."""
+        with self._turn:
+            return self._source.read(window, plane)
+
+    def close(self) -> None:
+        """See Source."""
+        self._source.close()
 
 
 def open_again(plan: RunPlan) -> Source:
@@ -71,6 +96,9 @@ def open_job(plan: RunPlan) -> Iterator[Job]:
     source = open_again(plan)
     try:
         recipe = Recipe.model_validate(plan.recipe)
-        yield Job(plan=plan, recipe=recipe, source=source, areas=pixel_areas(plan.image, plan.fine))
+        yield Job(plan=plan, recipe=recipe, source=TakingTurns(source), areas=pixel_areas(plan.image, plan.fine))
     finally:
         source.close()
+
+
+_: type[Source] = TakingTurns

@@ -6,6 +6,7 @@ from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
+from classifiers.bundle_contract import Bundle, RuntimeName, Wanted
 from classifiers.protocol import Classifier
 from classifiers.rule_gate import RuleGate
 from classifiers.rules import RULES, find_rule
@@ -15,29 +16,39 @@ from tiling.errors import BadInput
 
 
 @lru_cache(maxsize=4)
-def open_gate(model: str, cut: float | None) -> Classifier:
-    """The gate of a recipe, loaded once per process."""
+def open_gate(model: str, cut: float | None, runtime: Wanted | None) -> Classifier:
+    """The gate of a recipe, loaded once per process. runtime: see gate_runtime."""
     rule = find_rule(model, cut)
     if rule is not None:
         return RuleGate(rule)
-    from classifiers.bundle import load_bundle
-    from classifiers.torch_gate import TorchGate
+    from classifiers.network_gate import open_network_gate
 
     _refuse_cut(model, cut)
-    return TorchGate(load_bundle(model, bundle_folder("classifiers")))
+    bundle = _bundle(model, "classifiers")
+    return open_network_gate(bundle, _choose(bundle, runtime))
 
 
 @lru_cache(maxsize=4)
-def open_segmenter(model: str, cut: float | None) -> Segmenter:
-    """The segmenter of a recipe, loaded once per process."""
+def open_segmenter(model: str, cut: float | None, runtime: Wanted | None) -> Segmenter:
+    """The segmenter of a recipe, loaded once per process. runtime: see segmenter_runtime."""
     rule = find_rule(model, cut)
     if rule is not None:
         return RuleSegmenter(rule)
-    from classifiers.bundle import load_bundle
-    from downstream.torch_segmenter import TorchSegmenter
+    from downstream.network_segmenter import open_network_segmenter
 
     _refuse_cut(model, cut)
-    return TorchSegmenter(load_bundle(model, bundle_folder("downstream")))
+    bundle = _bundle(model, "downstream")
+    return open_network_segmenter(bundle, _choose(bundle, runtime))
+
+
+def gate_runtime(model: str, wanted: Wanted | None) -> RuntimeName | None:
+    """What a gate will run on here, None for rules. Raises BadInput for what it can not run on."""
+    return _runtime(model, "classifiers", wanted)
+
+
+def segmenter_runtime(model: str, wanted: Wanted | None) -> RuntimeName | None:
+    """What a segmenter will run on here, likewise."""
+    return _runtime(model, "downstream", wanted)
 
 
 def settled(model: str) -> str:
@@ -48,6 +59,27 @@ def settled(model: str) -> str:
 def bundle_folder(room: str) -> Path:
     """Where the bundles that come with tilegate lie."""
     return Path(str(files(room))) / "bundles"
+
+
+def _bundle(model: str, room: str) -> Bundle:
+    from classifiers.bundle import load_bundle
+
+    return load_bundle(model, bundle_folder(room))
+
+
+def _runtime(model: str, room: str, wanted: Wanted | None) -> RuntimeName | None:
+    if find_rule(model) is None:
+        return _choose(_bundle(model, room), wanted)
+    if wanted not in (None, "auto"):
+        raise BadInput(f"runtime = {wanted} is for bundles; {model} is a rule and needs none")
+    return None
+
+
+def _choose(bundle: Bundle, wanted: Wanted | None) -> RuntimeName:
+    from classifiers.machine import this_machine
+    from classifiers.runtime import choose_runtime
+
+    return choose_runtime(bundle, wanted or "auto", this_machine())
 
 
 def _refuse_cut(model: str, cut: float | None) -> None:

@@ -45,9 +45,9 @@ DISPLAY = (
 def draw_overview(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any]) -> Image.Image:
     """Three panels of the same place, RGB."""
     shape = thumbnail_shape(run, PANEL_PX)
-    segmented = {run.plan.grid.batch_of(tile.row, tile.col) for tile in tiles if tile.pixels}
+    marked = [tile for tile in tiles if any(tile.pixels)]
     image = natural(run, small_pixels(run, shape))
-    found = overlay(image, small_mask(run, sorted(segmented), shape))
+    found = overlay(image, small_mask(run, marked, shape))
     panels = [image, gate_map(run, tiles, shape), found]
     pictures = [_fit(Image.fromarray(panel)) for panel in panels]
     width, height = pictures[0].size

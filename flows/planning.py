@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from classifiers.bundle_contract import Wanted
 from classifiers.gate import positive_columns
 from classifiers.protocol import Classifier, ModelId
 from classifiers.rules import RULES, Rule, find_rule
 from downstream.protocol import Segmenter
-from flows.models import open_gate, open_segmenter, settled
+from flows.models import gate_runtime, open_gate, open_segmenter, segmenter_runtime, settled
 from flows.recipe import Recipe
 from storage.plan import RunPlan
 from tiling.coarse import read_coarse
@@ -43,6 +44,7 @@ def draft_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
     source = open_source(spec)
     try:
         fitted = fit_cuts(source, recipe)
+        fitted = choose_runtimes(fitted)
         gate, segmenter = open_gate(*_gate(fitted)), open_segmenter(*_segment(fitted))
         spec, info = require_bands(spec, source.info, needed_bands(segmenter, gate), fitted.name)
         for model in (gate.model, segmenter.model):
@@ -80,6 +82,13 @@ def fit_cuts(source: Source, recipe: Recipe) -> Recipe:
     if recipe.screen.min_tissue > 0 and recipe.screen.tissue_cut is None:
         recipe = _with(recipe, screen={"tissue_cut": coarse.fit(RULES["tissue"])})
     return recipe
+
+
+def choose_runtimes(recipe: Recipe) -> Recipe:
+    """The recipe with the runtime of every bundle filled in, none for rules: a resume computes as the run did."""
+    gate = gate_runtime(recipe.gate.model, recipe.gate.runtime)
+    segmenter = segmenter_runtime(recipe.segment.model, recipe.segment.runtime)
+    return _with(recipe, gate={"runtime": gate}, segment={"runtime": segmenter})
 
 
 class CoarseOnce:
@@ -196,12 +205,12 @@ def own_downsample(fine: PixelSize, gate: ModelId) -> float:
     return RULE_DOWNSAMPLE if gate.pixel_size is None else max(1.0, gate.pixel_size.mean / fine.mean)
 
 
-def _gate(recipe: Recipe) -> tuple[str, float | None]:
-    return recipe.gate.model, recipe.gate.cut
+def _gate(recipe: Recipe) -> tuple[str, float | None, Wanted | None]:
+    return recipe.gate.model, recipe.gate.cut, recipe.gate.runtime
 
 
-def _segment(recipe: Recipe) -> tuple[str, float | None]:
-    return recipe.segment.model, recipe.segment.cut
+def _segment(recipe: Recipe) -> tuple[str, float | None, Wanted | None]:
+    return recipe.segment.model, recipe.segment.cut, recipe.segment.runtime
 
 
 def _identity(model: Classifier | Segmenter) -> dict[str, str]:

@@ -16,6 +16,9 @@ class Progress(Protocol):
     def advance(self, report: SpanReport) -> None:
         """A span of it ended."""
 
+    def close(self) -> None:
+        """The run is over, however it ended."""
+
 
 class Silent:
     """Says nothing."""
@@ -24,6 +27,9 @@ class Silent:
         """See Progress."""
 
     def advance(self, report: SpanReport) -> None:
+        """See Progress."""
+
+    def close(self) -> None:
         """See Progress."""
 
 

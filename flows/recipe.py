@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from classifiers.bundle_contract import Wanted
 from tiling.errors import BadInput
 
 MAX_RECIPE_BYTES = 2**20
 """A larger file is no recipe and is not read to its end."""
+RUNTIME = "Bundles only: what the network runs on; auto is the fastest that is known to answer as torch does."
 
 
 class Strict(BaseModel):
@@ -53,6 +55,7 @@ class GateRecipe(Strict):
     downsample: float | None = Field(
         None, ge=1, description="Gate pixels per fine pixel along one side; 8 for rules, the bundle's own otherwise."
     )
+    runtime: Wanted | None = Field("auto", description=RUNTIME)
 
 
 class AuditRecipe(Strict):
@@ -66,6 +69,7 @@ class SegmentRecipe(Strict):
 
     model: str = Field(description="A rule, a bundled segmenter, or the folder of a bundle.")
     cut: float | None = Field(None, description="Rules only: positive above this value of the rule.")
+    runtime: Wanted | None = Field("auto", description=RUNTIME)
 
 
 class AreaRecipe(Strict):

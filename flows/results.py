@@ -27,7 +27,10 @@ from tiling.pixel_area import PixelAreas, pixel_areas, plane_area, window_area
 from tiling.record import TileRecord
 from tiling.state import State
 
-VERSIONED = ("tilegate", "numpy", "zarr", "rasterio", "openslide-python", "pyproj", "torch", "prefect")
+VERSIONED = (
+    *("tilegate", "numpy", "zarr", "rasterio", "openslide-python", "simplejpeg", "pyproj"),
+    *("openvino", "torch", "prefect"),
+)
 
 
 def publish(
@@ -61,8 +64,11 @@ def every_tile(plan: RunPlan, gated: Sequence[TileRecord], segmented: Sequence[T
         for t in merge_stages(gated, segmented)
     }
     rows, cols = plan.grid.shape_tiles
-    keys = [(row, col) for row in range(rows) for col in range(cols)]
-    return [told.get(key) or TileRecord(row=key[0], col=key[1], state=State.PLANNED) for key in keys]
+    return [
+        told.get((row, col)) or TileRecord(row=row, col=col, state=State.PLANNED)
+        for row in range(rows)
+        for col in range(cols)
+    ]
 
 
 def finished(run: Run) -> dict[str, Any] | None:
@@ -102,12 +108,14 @@ def summarise(
             "pixel_size": [image.pixel_size.y, image.pixel_size.x],
             "unit": image.pixel_size.unit,
             "crs": crs_name(image.crs),
+            "reader": image.reader,
         },
         "tiles": counts,
         "area": area_block(plan, tiles, areas) | {"display_unit": recipe.area.unit},
         "gate": model_block(plan, "gate")
-        | {"threshold": recipe.gate.threshold, "target_recall": None, "confidence": None, "cut": recipe.gate.cut},
-        "segmenter": model_block(plan, "segmenter") | {"cut": recipe.segment.cut},
+        | {"threshold": recipe.gate.threshold, "target_recall": None, "confidence": None, "cut": recipe.gate.cut}
+        | {"runtime": recipe.gate.runtime},
+        "segmenter": model_block(plan, "segmenter") | {"cut": recipe.segment.cut, "runtime": recipe.segment.runtime},
         "recipe": plan.name,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "fingerprint": plan.fingerprint,

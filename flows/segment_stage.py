@@ -4,110 +4,172 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from downstream.area import count_classes, count_pixels
 from flows.job import Job, open_job
-from flows.reading import failed, kind_of, read_tiles
+from flows.overlap import ahead, models
+from flows.reading import Readings, failed, kind_of, read_tiles
 from flows.span import SegmentBatch, SpanReport, report_span
 from flows.stopping import checkpoint
+from storage.attempts import Attempts
 from storage.ledger import BatchRecord
+from storage.plan import RunPlan
 from storage.run import Run
-from tiling.grid import Batch, Tile
+from tiling.grid import Tile
 from tiling.record import TileRecord
 from tiling.stack import MaskStack, TileStack, crop_to_core
 from tiling.state import State
 
 log = logging.getLogger("tilegate")
 
+TILES_AHEAD = 4
+"""Tiles read before a model is free for them, and tiles labelled before their turn comes."""
+
 
 def segment_span(run_path: str, batches: list[SegmentBatch]) -> SpanReport:
-    """Segment the chosen tiles of some batches of a run, one batch after the other."""
+    """Segment the chosen tiles of some batches of a run: reading, labelling and writing overlap."""
     started = time.monotonic()
-    run, records = Run.open(run_path), []
-    with open_job(run.plan) as job:
+    run = Run.open(run_path)
+    with (
+        open_job(run.plan) as job,
+        run.attempts("segment") as attempts,
+        ThreadPoolExecutor(1) as reader,
+        ThreadPoolExecutor(1) as writer,
+    ):
         assert job.segmenter is not None  # a model that cannot be loaded ends the run, not each of its tiles
-        for chosen in batches:
-            checkpoint()
-            with run.attempt("segment", chosen.row, chosen.col):
-                record = segment_batch(job, run, chosen)
-                run.commit(record)
-            records.append(record)
+        readings = ahead(reader, partial(read, job), ask(run, batches, attempts), TILES_AHEAD)
+        labelled = ahead(models(), partial(label, job), readings, TILES_AHEAD)
+        records = list(ahead(writer, partial(write, run, attempts), gather(batches, labelled), 1))
     return report_span(records, time.monotonic() - started)
 
 
-def segment_batch(job: Job, run: Run, chosen: SegmentBatch) -> BatchRecord:
-    """Segment, count and write one batch; its shards are written whole and once."""
-    started = time.monotonic()
-    batch = job.plan.grid.batch(chosen.row, chosen.col)
-    canvas = Canvas(job, batch)
-    audited = set(chosen.audited)
-    records = [
-        segment_tile(job, job.plan.grid.tile(*key), State.AUDITED if key in audited else State.SEGMENTED, canvas)
-        for key in chosen.tiles
-    ]
-    return BatchRecord(
-        stage="segment",
-        row=chosen.row,
-        col=chosen.col,
-        tiles=tuple(records),
-        shards=canvas.write(run),
-        seconds=time.monotonic() - started,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A tile on its way to the model."""
+
+    tile: Tile
+    """Which one."""
+    state: State
+    """What it will be: segmented or audited."""
+    readings: Readings | None = None
+    """Its pixels, halo still on, once they are read."""
 
 
-class Canvas:
-    """The shards of one batch in memory, filled tile by tile."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Labelled:
+    """A tile that the model is done with."""
 
-    def __init__(self, job: Job, batch: Batch) -> None:
-        """All background, no pixels."""
-        self._batch = batch
-        self._labels = np.zeros(batch.core.shape_px, np.uint8)
-        keep = job.recipe.store.pixels and not job.plan.one_plane
-        shape = (len(job.plan.image.bands), *batch.core.shape_px)
-        self._pixels = np.zeros(shape, job.plan.image.dtype) if keep else None
-
-    def add(self, tile: Tile, labels: NDArray[np.uint8], pixels: NDArray[np.generic]) -> None:
-        """Labels (h, w) and pixels (band, h, w) of the tile's core."""
-        rows, cols = tile.core.relative_to(self._batch.core).slices
-        self._labels[rows, cols] = labels
-        if self._pixels is not None:
-            self._pixels[:, rows, cols] = pixels
-
-    def write(self, run: Run) -> dict[str, str]:
-        """Write both shards. Returns {array: sha256}."""
-        shards = run.write_mask(self._batch, self._labels)
-        if self._pixels is not None:
-            shards |= run.write_fine_pixels(self._batch, self._pixels)
-        return shards
+    record: TileRecord
+    """Its row of the ledger."""
+    labels: NDArray[np.uint8] | None = None
+    """(h, w) of its core; None when it could not be read or labelled."""
+    pixels: NDArray[np.generic] | None = None
+    """(band, h, w) of its core, 0 where there is no data; None when they are not kept."""
 
 
-def segment_tile(job: Job, tile: Tile, state: State, canvas: Canvas) -> TileRecord:
-    """Read one tile with its halo, label it, count it. What fails is counted as what it is."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Finished:
+    """A batch whose tiles are all labelled."""
+
+    batch: SegmentBatch
+    """Which one."""
+    tiles: tuple[Labelled, ...]
+    """All that were chosen of it, in grid order."""
+    seconds: float
+    """Since the batch before it was finished."""
+
+
+def ask(run: Run, batches: Iterable[SegmentBatch], attempts: Attempts) -> Iterator[Asked]:
+    """The chosen tiles, batch by batch; a batch is marked as attempted when its first tile is drawn."""
+    for batch in batches:
+        attempts.begin(batch.row, batch.col)
+        audited = set(batch.audited)
+        for key in batch.tiles:
+            state = State.AUDITED if key in audited else State.SEGMENTED
+            yield Asked(tile=run.plan.grid.tile(*key), state=state)
+
+
+def read(job: Job, asked: Asked) -> Asked:
+    """The tile with its pixels."""
     checkpoint()
-    readings = read_tiles(job.source, [tile], job.plan.fine)
+    return replace(asked, readings=read_tiles(job.source, [asked.tile], job.plan.fine))
+
+
+def label(job: Job, asked: Asked) -> Labelled:
+    """Label a tile and count it. What fails is counted as what it is."""
+    checkpoint()
+    tile, readings = asked.tile, asked.readings
+    assert readings is not None
     if readings.stack is None:
-        return readings.holes[0]
+        return Labelled(record=readings.holes[0])
     labels = try_labels(job, readings.stack)
     if not isinstance(labels, np.ndarray):  # a machine may stumble once; what fails twice has failed
         labels = try_labels(job, readings.stack)
     if not isinstance(labels, np.ndarray):
-        return failed(tile, "segmenter", labels)
-    valid = crop_to_core(readings.stack.valid[0], tile)
-    core_labels = np.where(valid, crop_to_core(labels, tile), 0).astype(np.uint8)
-    core_pixels = np.where(valid, crop_to_core(readings.stack.pixels[0], tile), 0)
-    canvas.add(tile, core_labels, core_pixels)
+        return Labelled(record=failed(tile, "segmenter", labels))
+    valid = np.asarray(crop_to_core(readings.stack.valid[0], tile), bool)
+    core_labels = np.where(valid, crop_to_core(labels, tile), np.uint8(0))
     counts = count_classes(core_labels, len(job.plan.classes), job.areas, tile.core)
-    return TileRecord(
+    record = TileRecord(
         row=tile.row,
         col=tile.col,
-        state=state,
-        valid_area=count_pixels(valid.astype(bool), job.areas, tile.core).area,
+        state=asked.state,
+        valid_area=count_pixels(valid, job.areas, tile.core).area,
         pixels=tuple(count.pixels for count in counts),
         area=tuple(count.area for count in counts),
     )
+    return Labelled(record=record, labels=core_labels, pixels=kept_pixels(job, readings.stack, tile))
+
+
+def gather(batches: Iterable[SegmentBatch], labelled: Iterator[Labelled]) -> Iterator[Finished]:
+    """The tiles of each batch together."""
+    for batch in batches:
+        started = time.monotonic()
+        tiles = tuple(islice(labelled, len(batch.tiles)))
+        yield Finished(batch=batch, tiles=tiles, seconds=time.monotonic() - started)
+
+
+def write(run: Run, attempts: Attempts, finished: Finished) -> BatchRecord:
+    """Write the shards of a batch, each whole and once, then its commit record."""
+    where = run.plan.grid.batch(finished.batch.row, finished.batch.col)
+    masks = {(t.record.row, t.record.col): t.labels for t in finished.tiles if t.labels is not None}
+    pixels = {(t.record.row, t.record.col): t.pixels for t in finished.tiles if t.pixels is not None}
+    shards = run.write_mask(where, masks)
+    if keeps_fine_pixels(run.plan):
+        shards |= run.write_fine_pixels(where, pixels)
+    record = BatchRecord(
+        stage="segment",
+        row=where.row,
+        col=where.col,
+        tiles=tuple(tile.record for tile in finished.tiles),
+        shards=shards,
+        seconds=finished.seconds,
+    )
+    run.commit(record)
+    attempts.end(where.row, where.col)
+    return record
+
+
+def keeps_fine_pixels(plan: RunPlan) -> bool:
+    """Where gate and segmenter share a plane its pixels were written when they were gated."""
+    return bool(plan.recipe["store"]["pixels"]) and not plan.one_plane
+
+
+def kept_pixels(job: Job, stack: TileStack, tile: Tile) -> NDArray[np.generic] | None:
+    """(band, h, w) of the core of a stack's one tile, to be stored."""
+    if not keeps_fine_pixels(job.plan):
+        return None
+    valid = crop_to_core(stack.valid[0], tile)
+    pixels = crop_to_core(stack.pixels[0], tile)
+    return pixels if valid.all() else np.where(valid, pixels, 0)
 
 
 def try_labels(job: Job, stack: TileStack) -> NDArray[np.uint8] | Exception:

@@ -15,8 +15,8 @@ TileKey = tuple[int, int]
 
 MAX_SPANS = 800
 """Prefect's server drops history past some thousand task runs per flow run."""
-GATE_TILES_PER_SPAN = 1024
-"""About two seconds of gating: a task run should cost more than its bookkeeping."""
+GATE_TILES_PER_SPAN = 4096
+"""About a second of gating on a coarse plane: a task run should cost more than its bookkeeping."""
 SEGMENT_TILES_PER_SPAN = 64
 """About two seconds of segmenting."""
 

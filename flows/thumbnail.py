@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from tiling.errors import BadData, BadInput
 from tiling.grid import TileGrid
 from tiling.info import Plane
 from tiling.open import open_source
+from tiling.record import TileRecord
 from tiling.source import Pixels
 from tiling.window import Window
 
@@ -56,45 +58,70 @@ def image_pixels(run: Run, shape: tuple[int, int]) -> Pixels:
 def stored_pixels(run: Run, shape: tuple[int, int]) -> Pixels:
     """The gate plane as the run keeps it, repeated where it is coarser than `shape`; 0 means no data there."""
     gate = run.plan.gate_grid
-    rows, cols = gate.shape_batches
-    everywhere = [(row, col) for row in range(rows) for col in range(cols)]
     small = min(shape[0], gate.shape_px[0]), min(shape[1], gate.shape_px[1])
-    stored = shrink(run.array(FINE if run.plan.one_plane else GATE), gate, everywhere, small)
+    stored = shrink(run.array(FINE if run.plan.one_plane else GATE), (batch.core for batch in gate.batches()), small)
     y, x = (np.arange(side) * few // side for side, few in zip(shape, small, strict=True))
     grown = stored[:, y[:, None], x[None, :]]
     return Pixels(grown, (grown != 0).any(0))
 
 
-def small_mask(run: Run, batches: Iterable[BatchKey], shape: tuple[int, int]) -> Floats:
-    """(class, h, w): share of each class under every pixel; only `batches` are read, elsewhere nothing was found."""
-    array, wanted = run.array(MASK), list(batches)
+def small_mask(run: Run, tiles: Iterable[TileRecord], shape: tuple[int, int]) -> Floats:
+    """(class, h, w): share of each class under every pixel. tiles: those with something; only around them is read."""
+    array, windows = run.array(MASK), around(run.plan.grid, tiles)
     labels = range(1, len(run.plan.classes) + 1)
-    return np.concatenate([shrink(array, run.plan.grid, wanted, shape, label) for label in labels])
+    return np.concatenate([shrink(array, windows, shape, label) for label in labels])
 
 
-def shrink(
-    array: Any, grid: TileGrid, batches: Iterable[BatchKey], shape: tuple[int, int], label: int | None = None
-) -> Floats:
-    """(band, h, w) means of an array (…, y, x) that lies on `grid`; of one label's share when `label` is given."""
+def around(grid: TileGrid, tiles: Iterable[TileRecord]) -> list[Window]:
+    """One window per batch that covers the cores of its tiles."""
+    cores = defaultdict[BatchKey, list[Window]](list)
+    for tile in tiles:
+        cores[grid.batch_of(tile.row, tile.col)].append(grid.tile(tile.row, tile.col).core)
+    return [covering(windows) for _, windows in sorted(cores.items())]
+
+
+def covering(windows: Sequence[Window]) -> Window:
+    """The smallest window that holds them all."""
+    y, x = min(w.y for w in windows), min(w.x for w in windows)
+    height, width = max(w.y_stop for w in windows) - y, max(w.x_stop for w in windows) - x
+    return Window(y=y, x=x, height=height, width=width)
+
+
+def shrink(array: Any, windows: Iterable[Window], shape: tuple[int, int], label: int | None = None) -> Floats:
+    """(band, h, w) means of an array (…, y, x), or one label's share; outside of `windows` it holds nothing but 0."""
     bands = 1 if array.ndim == 2 else array.shape[0]
-    total, count = np.zeros((bands, *shape)), np.zeros(shape)
-    steps = [max(1, int(side / small / SAMPLES)) for side, small in zip(grid.shape_px, shape, strict=True)]
-    for key in batches:
-        core = grid.batch(*key).core
-        rows, cols = core.slices
-        block = np.asarray(array[..., rows, cols])[..., :: steps[0], :: steps[1]]
-        block = (block if label is None else block == label).reshape(bands, *block.shape[-2:])
-        y = _places(core.y, core.y_stop, steps[0], grid.shape_px[0], shape[0])
-        x = _places(core.x, core.x_stop, steps[1], grid.shape_px[1], shape[1])
-        part = slice(y[0], y[-1] + 1), slice(x[0], x[-1] + 1)
-        total[:, part[0], part[1]] += _sum_alike(_sum_alike(block, x, -1), y, -2)
-        count[part] += np.outer(np.bincount(y - y[0]), np.bincount(x - x[0]))
-    return np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+    rows, cols = (_samples(side, small) for side, small in zip(array.shape[-2:], shape, strict=True))
+    total = np.zeros((bands, *shape))
+    for window in windows:
+        part_y, part_x = window.slices
+        block = np.asarray(array[..., part_y, part_x])
+        y, x = rows.within(window.y, window.y_stop), cols.within(window.x, window.x_stop)
+        if y.size and x.size:
+            block = block[..., (y * rows.step_px - window.y)[:, None], x * cols.step_px - window.x]
+            block = (block if label is None else block == label).reshape(bands, y.size, x.size)
+            places = rows.places[y], cols.places[x]
+            into = tuple(slice(along[0], along[-1] + 1) for along in places)
+            total[:, into[0], into[1]] += _sum_alike(_sum_alike(block, places[1], -1), places[0], -2)
+    return total / np.outer(np.bincount(rows.places), np.bincount(cols.places))
 
 
-def _places(start: int, stop: int, step: int, side_px: int, small_px: int) -> NDArray[np.intp]:
-    """Index of the thumbnail pixel each sample falls in, ascending."""
-    return ((np.arange(start, stop, step) + 0.5) * (small_px / side_px)).astype(np.intp).clip(max=small_px - 1)
+class _Samples(NamedTuple):
+    """Where an array is looked at along one side."""
+
+    step_px: int
+    """From one sample to the next."""
+    places: NDArray[np.intp]
+    """The thumbnail pixel that each sample falls in, ascending."""
+
+    def within(self, start_px: int, stop_px: int) -> NDArray[np.intp]:
+        """Numbers of the samples in a part of the side."""
+        return np.arange(-(-start_px // self.step_px), -(-stop_px // self.step_px))
+
+
+def _samples(side_px: int, small_px: int) -> _Samples:
+    step = max(1, int(side_px / small_px / SAMPLES))
+    middles = np.arange(0, side_px, step) + 0.5
+    return _Samples(step, (middles * (small_px / side_px)).astype(np.intp).clip(max=small_px - 1))
 
 
 def _sum_alike(values: NDArray[Any], places: NDArray[np.intp], axis: int) -> Floats:

@@ -7,24 +7,41 @@ decoder that crashes on a hostile block, or a tile that needs more memory than t
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
+from typing import Self
 
 from storage.folder import Folder
+from storage.ledger import batch_id
 
 MARK = re.compile(r"r(\d+)c(\d+)\.doing")
 DEATHS_TO_SUSPECT = 2
 
 
-@contextmanager
-def attempting(folder: Folder, stage: str, batch_id: str) -> Iterator[None]:
-    """Mark a batch while it is worked on, counting the processes that were at it."""
-    name = f"ledger/{stage}/{batch_id}.doing"
-    folder.write(name, str(_count(folder.read(name)) + 1).encode(), durable=False)
-    try:
-        yield
-    finally:
-        folder.remove(name)
+class Attempts:
+    """The batches of one span that are in work: several, since its steps overlap."""
+
+    def __init__(self, folder: Folder, stage: str) -> None:
+        """stage: gate or segment."""
+        self._folder, self._stage, self._marks = folder, stage, set[str]()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in sorted(self._marks):
+            self._folder.remove(name)
+
+    def begin(self, row: int, col: int) -> None:
+        """Mark a batch, counting the processes that were at it."""
+        name = f"ledger/{self._stage}/{batch_id(row, col)}.doing"
+        self._folder.write(name, _mark(_count(self._folder.read(name)) + 1), durable=False)
+        self._marks.add(name)
+
+    def end(self, row: int, col: int) -> None:
+        """Take the mark away, once the batch is committed."""
+        name = f"ledger/{self._stage}/{batch_id(row, col)}.doing"
+        self._folder.remove(name)
+        self._marks.discard(name)
 
 
 def suspects(folder: Folder, stage: str, pending: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
@@ -42,5 +59,12 @@ def suspects(folder: Folder, stage: str, pending: Collection[tuple[int, int]]) -
     return found
 
 
+def _mark(deaths: int) -> bytes:
+    """An empty file for the first process: nearly all marks are, and it takes no room on a disk that is full."""
+    return b"" if deaths == 1 else str(deaths).encode()
+
+
 def _count(mark: bytes | None) -> int:
-    return int(mark) if mark and mark.isdigit() else 0
+    if mark is None:
+        return 0
+    return int(mark) if mark.isdigit() else 1

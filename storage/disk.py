@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import fcntl
 import os
+import shutil
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from zarr.storage import LocalStore
 
 from storage.folder import LOCK, TEMPORARY, CannotStore, Folder, digest
 from tiling.errors import BadInput
@@ -23,6 +20,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 class LocalFolder:
     """A folder of this machine's file systems."""
+
+    readers = 1
 
     def __init__(self, path: Path) -> None:
         """path: made when it is first written to."""
@@ -44,6 +43,15 @@ class LocalFolder:
         """See Folder."""
         (self._path / name).unlink(missing_ok=True)
 
+    def clear(self, below: str) -> None:
+        """See Folder."""
+        try:
+            shutil.rmtree(self._path / below)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise CannotStore(f"{self._path / below} cannot be removed: {error.strerror or error!r}") from error
+
     def names(self, below: str = "") -> set[str]:
         """See Folder."""
         try:
@@ -55,18 +63,20 @@ class LocalFolder:
         """See Folder: every file is hashed, about a second per gigabyte."""
         return {name for name, sha256 in files.items() if digest(self.read(name)) != sha256}
 
-    def zarr(self, name: str) -> LocalStore:
+    def zarr(self, name: str) -> Any:
         """See Folder."""
-        return _DurableStore(self._path / name)
+        from zarr.storage import LocalStore
+
+        return LocalStore(self._path / name, read_only=True)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
         """See Folder. The kernel lets go when the process ends, however it ends: no stale lock blocks a resume."""
         try:
-            self._path.mkdir(parents=True, exist_ok=True)
+            _make_folder(self._path)
             lock = (self._path / LOCK).open("ab")  # never replaced: two processes must find the same file
         except OSError as error:
-            raise _cannot(self.uri, error) from error
+            raise _cannot(f"{self.uri}/{LOCK} (0 bytes)", error) from error
         with lock:
             if not _locked(lock.fileno()):
                 raise BadInput(f"another process is working on {self.uri}; wait for it, or stop it first")
@@ -80,27 +90,14 @@ class LocalFolder:
                 found.unlink(missing_ok=True)
 
 
-class _DurableStore(LocalStore):
-    """zarr's own store, with every file written as all others of a run are."""
-
-    async def set(self, key: str, value: Any) -> None:
-        """One file, whole and durable."""
-        await asyncio.to_thread(write_whole, self.root / key, value.to_bytes())
-
-    async def set_if_not_exists(self, key: str, value: Any) -> None:
-        """The same where there is none: a run is made by one process."""
-        if not await self.exists(key):
-            await self.set(key, value)
-
-
 def write_whole(path: Path, data: bytes, *, private: bool = False, durable: bool = True) -> None:
     """Temporary name, fsync, rename, fsync of the folder: a reader sees the old file or the new one, never half.
 
     Raises CannotStore.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         try:
             with open(temporary, "xb", opener=_private if private else None) as file:
                 file.write(data)
@@ -108,12 +105,21 @@ def write_whole(path: Path, data: bytes, *, private: bool = False, durable: bool
                 if durable:
                     os.fsync(file.fileno())
             temporary.replace(path)
-        finally:
+        except BaseException:
             temporary.unlink(missing_ok=True)
+            raise
         if durable:
             _sync(path.parent)
     except OSError as error:
         raise _cannot(f"{path} ({len(data):,} bytes)", error) from error
+
+
+def _make_folder(path: Path) -> None:
+    """A folder and those above it, each durable in the one above."""
+    if not path.is_dir():
+        _make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        _sync(path.parent)
 
 
 def _cannot(what: str, error: OSError) -> CannotStore:

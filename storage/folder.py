@@ -24,6 +24,8 @@ class Folder(Protocol):
 
     uri: str
     """The place, as a worker would open it."""
+    readers: int
+    """How many small files are best read at a time."""
 
     def read(self, name: str) -> bytes | None:
         """The content of a file, None when there is none."""
@@ -34,6 +36,9 @@ class Folder(Protocol):
     def remove(self, name: str) -> None:
         """A file, if it is there."""
 
+    def clear(self, below: str) -> None:
+        """All that lies in a folder, if it is there."""
+
     def names(self, below: str = "") -> set[str]:
         """What lies directly in a folder."""
 
@@ -41,7 +46,7 @@ class Folder(Protocol):
         """Those of {name: sha256} that are gone or hold other bytes."""
 
     def zarr(self, name: str) -> Any:
-        """A zarr store at a folder."""
+        """A zarr store at a folder, to read from."""
 
     def hold(self) -> AbstractContextManager[None]:
         """Keep other processes out meanwhile. Raises BadInput while another one is in."""

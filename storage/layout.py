@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from storage.plan import RunPlan
 
 FINE, GATE, MASK = "pixels/fine", "pixels/gate", "mask/0"
+Shuffle = Literal["noshuffle", "bitshuffle"]
+"""blosc's names: bytes as they are, or all their first bits, all their second bits, …"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,12 @@ class ArrayLayout:
     """What is written at once: a batch. None when the chunk already is a whole batch."""
     dimensions: tuple[str, ...]
     """Dimension names."""
+    tile_px: int
+    """Side of a tile, px."""
+    batch_tiles: int
+    """Tiles along one side of a batch."""
+    shuffle: Shuffle
+    """What is done to a chunk before lz4, see storage/shard.py."""
 
     def shard_file(self, row: int, col: int) -> str:
         """Where batch (row, col) lies below the store's root (Zarr v3 default chunk keys)."""
@@ -43,6 +51,9 @@ def arrays(plan: RunPlan) -> dict[str, ArrayLayout]:
         chunks=(bands, tile, tile),
         shards=(bands, batch, batch),
         dimensions=("band", "y", "x"),
+        tile_px=tile,
+        batch_tiles=grid.batch_tiles,
+        shuffle="bitshuffle",
     )
     mask = ArrayLayout(
         name=MASK,
@@ -51,6 +62,9 @@ def arrays(plan: RunPlan) -> dict[str, ArrayLayout]:
         chunks=(tile, tile),
         shards=(batch, batch),
         dimensions=("y", "x"),
+        tile_px=tile,
+        batch_tiles=grid.batch_tiles,
+        shuffle="noshuffle",
     )
     coarse = ArrayLayout(
         name=GATE,
@@ -59,6 +73,9 @@ def arrays(plan: RunPlan) -> dict[str, ArrayLayout]:
         chunks=(bands, gate.batch_px, gate.batch_px),
         shards=None,
         dimensions=("band", "y", "x"),
+        tile_px=gate.tile_px,
+        batch_tiles=grid.batch_tiles,
+        shuffle="bitshuffle",
     )
     return {layout.name: layout for layout in ((fine, mask) if plan.one_plane else (fine, coarse, mask))}
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, Literal
 
 from storage.folder import CannotStore, Folder
 from tiling.record import TileRecord
 from tiling.state import State
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 log = logging.getLogger("tilegate")
 
 PART = re.compile(r"r(\d+)c(\d+)\.parquet")
 Stage = Literal["gate", "segment"]
+STATES = {state.value: state for state in State}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +58,7 @@ def write_part(folder: Folder, record: BatchRecord, classes: Sequence[str], fing
         f"sha256:{name}": digest for name, digest in record.shards.items()
     }
     table = table_of(record.tiles, classes if record.stage == "segment" else ()).replace_schema_metadata(metadata)
-    folder.write(part_name(record.stage, record.id), to_parquet(table))
+    folder.write(part_name(record.stage, record.id), to_parquet(table, small=True))
 
 
 def part_name(stage: Stage, batch_id: str) -> str:
@@ -69,14 +72,20 @@ def read_parts(folder: Folder, stage: Stage, classes: Sequence[str], fingerprint
     Parts of another plan do not count; nor do parts that are damaged, whose batches are done again.
     """
     place = f"ledger/{stage}"
-    names = sorted(name for name in folder.names(place) if PART.fullmatch(name))
-    records = (_read_part(folder, f"{place}/{name}", stage, classes, fingerprint) for name in names)
+    names = sorted(f"{place}/{name}" for name in folder.names(place) if PART.fullmatch(name))
+    with ThreadPoolExecutor(folder.readers) as pool:
+        records = list(pool.map(lambda name: _read_part(folder, name, stage, classes, fingerprint), names))
     return [record for record in records if record is not None]
 
 
 def _read_part(folder: Folder, name: str, stage: Stage, classes: Sequence[str], fingerprint: str) -> BatchRecord | None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
-        table = pq.read_table(pa.BufferReader(folder.read(name) or b""), page_checksum_verification=True)
+        # read_table would cost twice the time: it looks for folders of files
+        file = pq.ParquetFile(pa.BufferReader(folder.read(name) or b""), page_checksum_verification=True)
+        table = file.read(use_threads=False)
         metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
         if metadata.get("fingerprint") != fingerprint:
             return None
@@ -96,10 +105,14 @@ def _read_part(folder: Folder, name: str, stage: Stage, classes: Sequence[str], 
         return None
 
 
-def to_parquet(table: pa.Table) -> bytes:
-    """A table as a file, with checksums."""
+def to_parquet(table: pa.Table, *, small: bool = False) -> bytes:
+    """A table as a file, with checksums. small: some rows; what zstd saves of them its own header takes again."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    compression = "none" if small else "zstd"
+    pq.write_table(table, buffer, compression=compression, write_page_checksum=True, write_statistics=not small)
     return bytes(buffer.getvalue())
 
 
@@ -110,6 +123,8 @@ def tiles_of(records: Iterable[BatchRecord]) -> list[TileRecord]:
 
 def table_of(tiles: Iterable[TileRecord], classes: Sequence[str]) -> pa.Table:
     """One row per tile; pixels:CLASS and area:CLASS are null where the segmenter did not look."""
+    import pyarrow as pa
+
     rows = list(tiles)
     columns: dict[str, Any] = {
         "row": pa.array([t.row for t in rows], pa.int32()),
@@ -126,22 +141,27 @@ def table_of(tiles: Iterable[TileRecord], classes: Sequence[str]) -> pa.Table:
 
 
 def records_of(table: pa.Table, classes: Sequence[str]) -> tuple[TileRecord, ...]:
-    """The rows back."""
+    """The rows back. Raises KeyError when it is no such table."""
+    names = ("row", "col", "state", "score", "valid_area", "reason")
+    plain = [table.column(name).to_pylist() for name in names]
+    rows = zip(*plain, _per_class(table, "pixels", classes), _per_class(table, "area", classes), strict=True)
     return tuple(
         TileRecord(
-            row=row["row"],
-            col=row["col"],
-            state=State(row["state"]),
-            score=row["score"],
-            valid_area=row["valid_area"],
-            pixels=_values(row, "pixels", classes),
-            area=_values(row, "area", classes),
-            reason=row["reason"],
+            row=row,
+            col=col,
+            state=STATES[state],
+            score=score,
+            valid_area=valid,
+            reason=reason,
+            pixels=pixels,
+            area=area,
         )
-        for row in table.to_pylist()
+        for row, col, state, score, valid, reason, pixels, area in rows
     )
 
 
-def _values(row: dict[str, Any], what: str, classes: Sequence[str]) -> tuple[Any, ...]:
-    values = tuple(row[f"{what}:{name}"] for name in classes)
-    return () if None in values else values
+def _per_class(table: pa.Table, what: str, classes: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """One tuple per row, empty where the segmenter did not look."""
+    columns = [table.column(f"{what}:{name}").to_pylist() for name in classes]
+    rows = zip(*columns, strict=True) if columns else repeat((), len(table))
+    return (() if None in row else row for row in rows)

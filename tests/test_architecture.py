@@ -19,7 +19,14 @@ ROOMS = {
 }
 """A room and those it may import, besides itself."""
 
-MODELS = ("classifiers/torch_*.py", "classifiers/train_*.py", "downstream/torch_*.py", "downstream/train_*.py")
+MODELS = (
+    "classifiers/torch_*.py",
+    "classifiers/train_*.py",
+    "classifiers/export.py",
+    "downstream/torch_*.py",
+    "downstream/train_*.py",
+)
+EXPORTED = ("classifiers/openvino_quiet.py", "classifiers/export*.py")
 FENCES = {
     "prefect": ("flows/*",),
     "prefect_dask": ("flows/*",),
@@ -29,6 +36,9 @@ FENCES = {
     "zarr": ("storage/*",),
     "rasterio": ("tiling/raster*.py", "storage/*", "flows/demo_images.py"),
     "openslide": ("tiling/slide.py",),
+    "simplejpeg": ("tiling/slide*.py",),
+    "openvino": EXPORTED,
+    "nncf": ("classifiers/export*.py",),
     "torch": MODELS,
     "torchvision": MODELS,
     "timm": MODELS,

@@ -9,6 +9,7 @@ from typing import Literal
 from affine import Affine
 
 Unit = Literal["m", "um"]
+Reader = Literal["", "gdal", "openslide", "jpeg", "jpeg and openslide"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,9 @@ class ImageInfo:
     """CRS as WKT, or None for slides and bare pixels."""
     may_hide_data: bool = True
     """True when a coarser plane may show no data where the native one holds a sliver of it."""
+    reader: Reader = ""
+    """Who decodes the pixels: "gdal" for rasters; "openslide" for slides; "jpeg" for slides of which every level is
+    decoded directly, "jpeg and openslide" where some are. Empty when not said, as in old plans."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

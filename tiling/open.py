@@ -43,12 +43,15 @@ def _open(spec: SourceSpec) -> Source:
     """By OpenSlide where it is a slide, by GDAL otherwise."""
     if len(spec.uris) == 1 and not is_remote(spec.uris[0]):
         from tiling.slide import SlideSource, slide_vendor
-        from tiling.slide_limits import require_possible
+        from tiling.slide_pages import is_plain_slide, tiff_of, tiled_pages
 
         vendor = slide_vendor(spec.uris[0])
-        if vendor is not None and (vendor != "generic-tiff" or is_plain_slide(spec)):
-            require_possible(spec.uris[0])
-            return SlideSource(spec)
+        if vendor is not None:
+            with tiff_of(spec.uris[0]) as tiff:
+                is_slide = vendor != "generic-tiff" or is_plain_slide(spec, tiff)
+                pages = tiled_pages(spec.uris[0], tiff) if is_slide else ()
+            if is_slide:
+                return SlideSource(spec, pages)
     from tiling.raster import RasterSource
 
     return RasterSource(spec)
@@ -84,20 +87,3 @@ def require_file(uri: str) -> None:
         raise BadInput(f"{uri} does not exist")
     if path.stat().st_size == 0:
         raise BadInput(f"{uri} is an empty file (0 bytes); was its download cut off?")
-
-
-def is_plain_slide(spec: SourceSpec) -> bool:
-    """True when a tiled TIFF is meant for glass: OpenSlide takes any and makes 8-bit colours of what it finds.
-
-    It is a raster when it carries GeoTIFF keys, a model transform or ground control points, when its pixels are no
-    8-bit grey or colour, or when a pixel size in metres is given.
-    """
-    from tifffile import TiffFile
-
-    geo_tags = {33550, 33922, 34264, 34735}  # pixel scale, tie points, transformation, geo keys
-    with TiffFile(spec.uris[0]) as tiff:
-        page = tiff.pages.first
-        has_place = bool(geo_tags & {tag.code for tag in page.tags})
-        is_photo = page.dtype == "uint8" and page.samplesperpixel in {1, 3, 4}
-    in_metres = spec.pixel_size is not None and spec.pixel_size.unit == "m"
-    return is_photo and not has_place and not in_metres

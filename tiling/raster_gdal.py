@@ -21,8 +21,9 @@ os.environ["GDAL_SKIP"] = " ".join(sorted({*os.environ.get("GDAL_SKIP", "").spli
 # ^ read once, when GDAL registers its formats: so a VRT cannot name a service, either. MEM is needed inside GDAL.
 
 ENVIRONMENT = {
-    "GDAL_CACHEMAX": 128,
-    # ^ MB; the default is 5 % of the machine, per process
+    "GDAL_CACHEMAX": 128 * 2**20,
+    # ^ bytes, whatever GDAL's own manual says: rasterio hands the number on as such, and text is refused. Without it
+    # every window decodes again each block that it shares with its neighbours. The default is 5 % of the machine
     "GDAL_HTTP_MAX_RETRY": 2,
     "GDAL_HTTP_RETRY_DELAY": 0.1,
     # ^ of one request, after 429, 500, 502-504 and timeouts; GDAL asks each range in three ways. tiling/raster_remote.py waits

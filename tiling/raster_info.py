@@ -145,6 +145,7 @@ def info_of(datasets: Sequence[DatasetReader], bands: Sequence[Band], spec: Sour
         transform=first.transform if crs else None,
         crs=crs,
         may_hide_data=sparse or masked or nodata is not None or dtype.kind == "f",
+        reader="gdal",
     )
 
 

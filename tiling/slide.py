@@ -1,16 +1,19 @@
-"""Whole-slide images through OpenSlide: svs, ndpi, mrxs, scn, bif, dicom, tiled tiff."""
+"""Whole-slide images through OpenSlide: svs, ndpi, mrxs, scn, bif, dicom, tiled tiff; JPEG tiles without it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from openslide import OpenSlide, OpenSlideCache, OpenSlideError, __library_version__
 
 from tiling.errors import BadData, BadInput
-from tiling.info import ImageInfo, PixelSize, Plane
+from tiling.info import ImageInfo, PixelSize, Plane, Reader
 from tiling.slide_damage import stored_tiles
+from tiling.slide_jpeg import JpegTiles, direct_levels
+from tiling.slide_pages import TiledPage, pages_of
 from tiling.source import Pixels, Source, SourceSpec, nearest_finer, read_level
 from tiling.window import Window
 
@@ -23,20 +26,31 @@ CACHE_BYTES = 64 * 2**20
 class SlideSource:
     """One slide, cropped to its bounds where it states any; transparency on white and not valid."""
 
-    def __init__(self, spec: SourceSpec) -> None:
-        """Open the slide. Raises BadInput when it cannot be opened or states no believable mpp."""
+    def __init__(
+        self, spec: SourceSpec, pages: Sequence[TiledPage] | None = None, *, openslide_only: bool = False
+    ) -> None:
+        """Open the slide. Raises BadInput when it cannot be opened or states no believable mpp.
+
+        pages: of the file, where they have been read already. openslide_only: decode nothing directly, to compare.
+        """
         if len(spec.uris) != 1:
             raise BadInput(f"a slide is one file, but {len(spec.uris)} were given: {spec.uri}")
         self._uri, self._spec = spec.uris[0], spec
+        self._direct: JpegTiles | None = None
         self._slide = self._open()
         try:
-            self._bounds = _bounds(self._slide.properties, self._slide.dimensions)
-            self._scales = [_exact_scale(self._slide.dimensions, level) for level in self._slide.level_dimensions]
-            self._info = self._describe(self._slide.properties)
-            vendor = self._slide.properties.get("openslide.vendor")
-            self._stored = stored_tiles(self._uri, vendor, self._slide.level_dimensions)
+            sizes_wh, properties = self._slide.level_dimensions, self._slide.properties
+            self._bounds = _bounds(properties, self._slide.dimensions)
+            self._scales = [_exact_scale(self._slide.dimensions, size) for size in sizes_wh]
+            found = pages_of(self._uri) if pages is None else pages
+            vendor = properties.get("openslide.vendor")
+            self._stored = stored_tiles(Path(self._uri), found, vendor, sizes_wh)
+            levels = direct_levels(found, vendor, sizes_wh)
+            if levels and not openslide_only and (self._bounds.y, self._bounds.x) == (0, 0):  # no pixel is cut in two
+                self._direct = JpegTiles(Path(self._uri), levels)
+            self._info = self._describe(properties)
         except BaseException:
-            self._slide.close()
+            self.close()
             raise
 
     @property
@@ -54,6 +68,8 @@ class SlideSource:
     def close(self) -> None:
         """See Source."""
         self._slide.close()
+        if self._direct is not None:
+            self._direct.close()
 
     def _open(self) -> OpenSlide:
         try:
@@ -75,10 +91,25 @@ class SlideSource:
             transform=None,
             crs=None,
             may_hide_data=True,  # a tile that is not stored is transparent, and may be missing from one level only
+            reader=self._reader(),
         )
 
+    def _reader(self) -> Reader:
+        direct, levels = len(self._direct or ()), len(self._scales)
+        return "jpeg" if direct == levels else "jpeg and openslide" if direct else "openslide"
+
     def _read(self, part: Window, level: int) -> Pixels:
-        """part: px of the level, from the corner of the bounds.
+        """part: px of the level, from the corner of the bounds."""
+        try:
+            if self._direct is not None and level in self._direct:
+                return self._direct.read(part, level)
+            return self._read_openslide(part, level)
+        except (OpenSlideError, BadData) as error:
+            where = f"rows {part.y}-{part.y_stop} columns {part.x}-{part.x_stop}"
+            raise BadData(f"{self._uri} {where} cannot be read at level {level}: {error}") from error
+
+    def _read_openslide(self, part: Window, level: int) -> Pixels:
+        """Raises OpenSlideError or BadData.
 
         OpenSlide wants level-0 px and divides them by its own downsample, a mean of both axes such as 4.0045: by that
         number they are multiplied, or the pixels of a level of 4 would be found a half px aside.
@@ -87,21 +118,15 @@ class SlideSource:
         x, y = self._bounds.x / scale_x + part.x, self._bounds.y / scale_y + part.y
         downsample = self._slide.level_downsamples[level]
         corner = (round(x * downsample), round(y * downsample))
+        if level in self._stored:
+            self._stored[level].require_ends(y, x, part.shape_px)
         try:
-            if level in self._stored:
-                self._stored[level].require_ends(y, x, part.shape_px)
             rgba = np.asarray(self._slide.read_region(corner, level, (part.width, part.height)))
-        except OpenSlideError as error:
+        except OpenSlideError:
             self._slide.close()
             self._slide = self._open()  # after one error OpenSlide refuses every later read of the same handle
-            raise BadData(f"{self._cannot_read(part, level)}: {error}") from error
-        except BadData as error:
-            raise BadData(f"{self._cannot_read(part, level)}: {error}") from error
+            raise
         return Pixels(on_white(rgba), rgba[..., 3] > 0)
-
-    def _cannot_read(self, part: Window, level: int) -> str:
-        where = f"rows {part.y}-{part.y_stop} columns {part.x}-{part.x_stop}"
-        return f"{self._uri} {where} cannot be read at level {level}"
 
 
 def slide_vendor(uri: str) -> str | None:

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from tifffile import TiffFile, TiffPage
+from tifffile import TiffPage
 
 from tiling.errors import BadInput
 from tiling.source import MAX_BLOCK_BYTES
 
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TILE_OFFSETS = 324
 _OFFSET_BYTES = 4
 """Least room that one tile takes in the file, even where it is not stored."""
 
 
-def require_possible(uri: str) -> None:
-    """Raise BadInput for a TIFF with tiles too large to hold, or with more pixels than its tiles cover."""
-    with Path(uri).open("rb") as file:
-        if file.read(4) not in _TIFF:
-            return
-    size_bytes = Path(uri).stat().st_size
-    with TiffFile(uri) as tiff:
-        for number, page in enumerate(tiff.pages):
-            if isinstance(page, TiffPage) and page.is_tiled:  # NDPI keeps a level in one strip, and is read in parts
-                _require_possible(page, f"{uri} page {number}", size_bytes)
-
-
-def _require_possible(page: TiffPage, where: str, size_bytes: int) -> None:
+def require_possible(page: TiffPage, where: str, size_bytes: int) -> None:
+    """Raise BadInput for tiles too large to hold, or fewer than the page's pixels need. size_bytes: of the file."""
     height, width = page.tilelength, page.tilewidth
     block_bytes = 4 * height * width
     if min(page.imagelength, page.imagewidth) < 1 or block_bytes > MAX_BLOCK_BYTES:

@@ -38,7 +38,7 @@ class Source(Protocol):
         """What the image says of itself; its `bands` are the ones a read returns."""
 
     def read(self, window: Window, plane: Plane) -> Pixels:
-        """The window of `plane`, area-averaged from the nearest finer level of the file.
+        """The window of `plane`, area-averaged from the nearest finer level of the file: arrays of the caller's own.
 
         Pixels outside the image are not valid. Raises BadData when the file cannot be read there.
         """
@@ -90,7 +90,7 @@ class ArraySource:
 
     def _cut(self, part: Window) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
         rows, cols = part.slices
-        return self._data[:, rows, cols], self._valid[rows, cols]
+        return self._data[:, rows, cols].copy(), self._valid[rows, cols].copy()
 
 
 class LostSource:

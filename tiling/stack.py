@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,11 +50,16 @@ class MaskStack:
 
 
 def read_stack(source: Source, tiles: Sequence[Tile], plane: Plane) -> TileStack:
-    """Read each tile with its halo."""
+    """Read each tile with its halo, at least one."""
     reads = [source.read(tile.read, plane) for tile in tiles]
     return TileStack(
-        tiles=tuple(tiles), pixels=np.stack([r.data for r in reads]), valid=np.stack([r.valid for r in reads])
+        tiles=tuple(tiles), pixels=_stacked([r.data for r in reads]), valid=_stacked([r.valid for r in reads])
     )
+
+
+def _stacked(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """One axis more; a single array is not copied."""
+    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
 
 
 def cut_stack(pixels: Pixels, tiles: Sequence[Tile], window: Window) -> TileStack:

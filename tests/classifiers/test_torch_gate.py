@@ -1,4 +1,4 @@
-"""The torch gate against the network called by hand, and what it refuses."""
+"""A gate on torch against the network called by hand, and what it refuses."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import safetensors.torch
 import timm
 import torch
 
+from classifiers.answers import NotFinite
 from classifiers.bundle import Bundle, load_bundle, write_bundle
-from classifiers.torch_gate import TorchGate
-from classifiers.torch_runtime import NotFinite, use_threads
+from classifiers.network_gate import NetworkGate
+from classifiers.torch_gate import torch_gate
+from classifiers.torch_runtime import use_threads
 from tiling.errors import BadInput, TilegateError
 from tiling.grid import TileGrid
 from tiling.info import PixelSize
@@ -52,6 +54,10 @@ def make(folder: Path, network: torch.nn.Module, **changes: Any) -> Bundle:
     return write_bundle(Bundle(**(plain | changes)), folder / "tiny", weights, "")
 
 
+def on_torch(bundle: Bundle, **how: Any) -> NetworkGate:
+    return NetworkGate(bundle, torch_gate(bundle, **how))
+
+
 def network(name: str = "test_resnet", classes: int = 1, **arguments: Any) -> torch.nn.Module:
     torch.manual_seed(0)
     return timm.create_model(name, pretrained=False, num_classes=classes, **arguments).eval()
@@ -75,7 +81,7 @@ def by_hand(stack: TileStack) -> torch.Tensor:
 @pytest.mark.parametrize(("activation", "classes"), [("sigmoid", ("forest",)), ("softmax", ("a", "b", "c"))])
 def test_scores_are_the_networks(tmp_path: Path, activation: str, classes: tuple[str, ...]) -> None:
     net, stack = network(classes=len(classes)), tiles(5)
-    gate = TorchGate(make(tmp_path, net, activation=activation, classes=classes), device="cpu", batch_tiles=2)
+    gate = on_torch(make(tmp_path, net, activation=activation, classes=classes), device="cpu", batch_tiles=2)
     with torch.inference_mode():
         logits = net(by_hand(stack))
     powers = np.exp(logits.numpy())
@@ -87,7 +93,7 @@ def test_scores_are_the_networks(tmp_path: Path, activation: str, classes: tuple
 
 
 def test_what_lies_outside_the_data_changes_nothing(tmp_path: Path) -> None:
-    gate, stack = TorchGate(make(tmp_path, network())), tiles(2)
+    gate, stack = on_torch(make(tmp_path, network())), tiles(2)
     before = gate.score(stack)
     stack.pixels[1, :, :20, :30] = 255
     np.testing.assert_array_equal(gate.score(stack), before)
@@ -95,25 +101,25 @@ def test_what_lies_outside_the_data_changes_nothing(tmp_path: Path) -> None:
 
 def test_hyperparameters_reach_the_network(tmp_path: Path) -> None:
     net, stack = network(global_pool="max"), tiles(3)
-    gate = TorchGate(make(tmp_path, net, hyperparameters={"global_pool": "max"}))
+    gate = on_torch(make(tmp_path, net, hyperparameters={"global_pool": "max"}))
     with torch.inference_mode():
         np.testing.assert_allclose(gate.score(stack), net(by_hand(stack)).sigmoid().numpy(), atol=1e-5)
 
 
 def test_half_precision_weights_are_widened(tmp_path: Path) -> None:
-    gate, whole = TorchGate(make(tmp_path, network().half())), TorchGate(make(tmp_path, network()))
+    gate, whole = on_torch(make(tmp_path, network().half())), on_torch(make(tmp_path, network()))
     np.testing.assert_allclose(gate.score(tiles(3)), whole.score(tiles(3)), atol=2e-3)
 
 
 def test_any_side_for_convolutions_one_side_for_transformers(tmp_path: Path) -> None:
-    assert TorchGate(make(tmp_path, network())).score(tiles(2, side=50)).shape == (2, 1)
+    assert on_torch(make(tmp_path, network())).score(tiles(2, side=50)).shape == (2, 1)
     vit = make(
         tmp_path,
         network("vit_tiny_patch16_224", img_size=32),
         architecture="vit_tiny_patch16_224",
         hyperparameters={"img_size": 32},
     )
-    gate = TorchGate(vit)
+    gate = on_torch(vit)
     assert gate.score(tiles(2, side=32)).shape == (2, 1)
     with pytest.raises(BadInput, match="takes tiles of 32 x 32 px only, these are 64 x 64 px"):
         gate.score(tiles(2))
@@ -124,13 +130,13 @@ def test_numbers_that_are_none_name_their_tiles(tmp_path: Path) -> None:
     with torch.no_grad():
         next(net.parameters()).fill_(float("nan"))
     with pytest.raises(NotFinite, match=r"tiny gave NaN or infinity for 2 of 2 tiles: r0000c0000, r0000c0001"):
-        TorchGate(make(tmp_path, net)).score(tiles(2))
+        on_torch(make(tmp_path, net)).score(tiles(2))
     assert issubclass(NotFinite, FloatingPointError)
     assert issubclass(NotFinite, TilegateError)
 
 
 def test_only_the_tile_with_nan_is_blamed(tmp_path: Path) -> None:
-    gate, stack = TorchGate(make(tmp_path, network(), dtype="float32")), tiles(3)
+    gate, stack = on_torch(make(tmp_path, network(), dtype="float32")), tiles(3)
     pixels = stack.pixels.astype(np.float32)
     pixels[1, :, :10, :10] = np.nan  # not valid: harmless
     pixels[2, 0, 40, 40] = np.nan
@@ -149,14 +155,14 @@ def test_only_the_tile_with_nan_is_blamed(tmp_path: Path) -> None:
 )
 def test_weights_of_another_network_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        TorchGate(make(tmp_path, network(), **changes))
+        on_torch(make(tmp_path, network(), **changes))
 
 
 def test_a_segmenter_is_no_gate(tmp_path: Path) -> None:
     unet = {"encoder_name": "resnet18", "encoder_depth": 3, "decoder_channels": (8, 8, 8)}
     bundle = make(tmp_path, network(), task="segmentation", architecture="Unet", hyperparameters=unet)
     with pytest.raises(BadInput, match="does segmentation; a bundle for classification is needed"):
-        TorchGate(bundle)
+        on_torch(bundle)
 
 
 def test_threads_are_set_where_the_environment_says_one() -> None:
@@ -168,7 +174,7 @@ def test_threads_are_set_where_the_environment_says_one() -> None:
 
 def test_the_shipped_gate_tells_forest_from_bare_ground() -> None:
     """Flat colours: the darkest green of the data set's forests, and sand."""
-    gate = TorchGate(load_bundle("forest-gate", ROOT / "classifiers" / "bundles"), device="cpu")
+    gate = on_torch(load_bundle("forest-gate", ROOT / "classifiers" / "bundles"), device="cpu")
     colours = np.array([[22, 39, 46], [110, 95, 95]], np.uint8)[:, :, None, None]
     noise = np.random.default_rng(0).integers(-2, 3, (2, 3, 64, 64))
     stack = tiles(2)

@@ -1,4 +1,4 @@
-"""The torch segmenter against the network called by hand, and what it refuses."""
+"""A segmenter on torch against the network called by hand, and what it refuses."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import safetensors.torch
 import segmentation_models_pytorch as smp
 import torch
 
+from classifiers.answers import NotFinite
 from classifiers.bundle import Bundle, load_bundle, write_bundle
-from classifiers.torch_runtime import NotFinite
-from downstream.torch_segmenter import TorchSegmenter
+from downstream.network_segmenter import NetworkSegmenter
+from downstream.torch_segmenter import torch_segmenter
 from tiling.errors import BadInput
 from tiling.grid import TileGrid
 from tiling.info import PixelSize
@@ -57,6 +58,10 @@ def make(folder: Path, network: torch.nn.Module, **changes: Any) -> Bundle:
     return write_bundle(Bundle(**(plain | changes)), folder / "tiny", weights, "")
 
 
+def on_torch(bundle: Bundle, **how: Any) -> NetworkSegmenter:
+    return NetworkSegmenter(bundle, torch_segmenter(bundle, **how))
+
+
 def network(channels: int = 1) -> torch.nn.Module:
     torch.manual_seed(0)
     return smp.Unet(encoder_weights=None, in_channels=3, classes=channels, **UNET).eval()
@@ -95,7 +100,7 @@ def test_labels_are_the_networks(tmp_path: Path) -> None:
         logits = net(by_hand(stack)).numpy()[:, 0]
     clear = np.abs(logits) > 1e-4
     expected = ((logits > 0) & stack.valid).astype(np.uint8)
-    found = TorchSegmenter(make(tmp_path, net), device="cpu", batch_tiles=2).segment(stack)
+    found = on_torch(make(tmp_path, net), device="cpu", batch_tiles=2).segment(stack)
     assert (found.labels.dtype, found.classes, found.tiles) == (np.uint8, ("forest",), stack.tiles)
     np.testing.assert_array_equal(found.labels[clear], expected[clear])
     assert 0.2 < expected.mean() < 0.8
@@ -109,7 +114,7 @@ def test_odd_sides_are_padded_by_their_edge_and_cropped_back(tmp_path: Path) -> 
         whole = net(by_hand(stack)[:, :, rows][:, :, :, cols]).numpy()[0, 0]
         net.segmentation_head[0].bias -= float(np.median(whole))
     logits = whole[:70, :45] - np.median(whole)
-    found = TorchSegmenter(make(tmp_path, net)).segment(stack).labels[0]
+    found = on_torch(make(tmp_path, net)).segment(stack).labels[0]
     assert found.shape == (70, 45)
     clear = np.abs(logits) > 1e-4
     np.testing.assert_array_equal(found[clear], (logits > 0)[clear])
@@ -131,12 +136,12 @@ def test_a_constant_network_gives_one_label(
 ) -> None:
     stack = tiles(2)
     bundle = make(tmp_path, constant(*logits), activation=activation, classes=classes)
-    np.testing.assert_array_equal(TorchSegmenter(bundle).segment(stack).labels, np.where(stack.valid, label, 0))
+    np.testing.assert_array_equal(on_torch(bundle).segment(stack).labels, np.where(stack.valid, label, 0))
 
 
 def test_numbers_that_are_none_name_their_tiles(tmp_path: Path) -> None:
     with pytest.raises(NotFinite, match=r"tiny gave NaN or infinity for 2 of 2 tiles: r0000c0000, r0000c0001"):
-        TorchSegmenter(make(tmp_path, constant(float("nan")))).segment(tiles(2))
+        on_torch(make(tmp_path, constant(float("nan")))).segment(tiles(2))
 
 
 @pytest.mark.parametrize(
@@ -152,11 +157,11 @@ def test_numbers_that_are_none_name_their_tiles(tmp_path: Path) -> None:
 )
 def test_other_bundles_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
-        TorchSegmenter(make(tmp_path, network(), **changes))
+        on_torch(make(tmp_path, network(), **changes))
 
 
 def test_the_shipped_segmenter_maps_dark_green_and_not_sand() -> None:
-    segmenter = TorchSegmenter(load_bundle("forest-unet", ROOT / "downstream" / "bundles"), device="cpu")
+    segmenter = on_torch(load_bundle("forest-unet", ROOT / "downstream" / "bundles"), device="cpu")
     pixels = np.random.default_rng(0).integers(-2, 3, (1, 3, 128, 256))
     pixels[..., :128] += np.array([22, 39, 46])[:, None, None]
     pixels[..., 128:] += np.array([110, 95, 95])[:, None, None]

@@ -1,6 +1,6 @@
 """Opens bundles as a run would. fuzz_models.py read|load FOLDER…: one JSON object per folder, {"folder", "code"}.
 
-read: contract and hash only. load: the network, too, which takes torch.
+read: contract and hashes only. load: the network, too, on torch and on the runtime that auto picks, and one tile.
 """
 
 from __future__ import annotations
@@ -8,10 +8,19 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
+from classifiers.answers import NotFinite
 from classifiers.bundle import load_bundle
+from classifiers.machine import this_machine
+from classifiers.network_gate import NetworkGate, open_network_gate
+from classifiers.runtime import choose_runtime
 from tiling.errors import BadInput
+from tiling.grid import TileGrid
+from tiling.stack import TileStack
 
 
 def try_one(how: str, folder: Path) -> int:
@@ -19,9 +28,12 @@ def try_one(how: str, folder: Path) -> int:
     try:
         bundle = load_bundle(folder, folder.parent)
         if how == "load":
-            from classifiers.torch_gate import TorchGate
-
-            TorchGate(bundle, threads=1)
+            side = bundle.input_px
+            tile = TileGrid(shape_px=(side, side), tile_px=side).tile(0, 0)
+            pixels = np.zeros((1, len(bundle.bands), side, side), bundle.dtype)
+            stack = TileStack(tiles=(tile,), pixels=pixels, valid=np.ones((1, side, side), bool))
+            for name in {"torch", choose_runtime(bundle, "auto", this_machine())}:
+                try_tile(open_network_gate(bundle, name), stack)
     except BadInput as error:
         print(f"tilegate: {error}", file=sys.stderr)
         return 2
@@ -29,6 +41,12 @@ def try_one(how: str, folder: Path) -> int:
         traceback.print_exc()
         return 1
     return 0
+
+
+def try_tile(gate: NetworkGate, stack: TileStack) -> None:
+    """What a network answers that was broken is not judged, only that it answers or is refused."""
+    with suppress(NotFinite):
+        gate.score(stack)
 
 
 def main(how: str, *folders: str) -> None:

@@ -282,7 +282,7 @@ def _broken_recipe(out: Path, summary: dict[str, Any], truth: int) -> Iterator[s
     """The same area wherever the recipe still asks for the same."""
     plan = json.loads((out / "run.zarr/zarr.json").read_text())["attributes"]["tilegate"]["plan"]["recipe"]
     asks = (plan["gate"]["threshold"], plan["segment"], plan["screen"]["max_nodata"], plan["tile"]["pixel_size"])
-    same = asks == (0, {"model": "ndwi", "cut": 0}, 1, None)
+    same = asks == (0, {"model": "ndwi", "cut": 0, "runtime": None}, 1, None)
     if same and plan["gate"]["model"] == "ndwi" and summary["area"]["classes"][0]["pixels"] != truth:
         yield f"{summary['area']['classes'][0]} where {truth} pixels are due"
 
@@ -309,13 +309,16 @@ def bundle_trials(count: int) -> list[Trial]:
 
 
 def weight_trials(count: int) -> list[Trial]:
-    """Broken weights under a contract that fits them, given to torch: many in one process, which takes long to start."""
+    """Broken weights and graphs under a contract that fits them, given to torch and OpenVINO: many in one process,
+    which takes long to start.
+    """
 
     def go(zygote: Zygote, folder: Path, result: Result) -> None:
         made = {}
         for number in numbers("weights", count):
             one = bundle(folder / f"weights{number}")
-            made[str(one)] = _break(one / "model.safetensors", number, "weights")
+            name = ("model.safetensors", "model.xml", "model.bin")[number % 3]
+            made[str(one)] = f"{name} {_break(one / name, number, 'weights')}"
             seal(one)
         script = str(HERE / "fuzz_models.py")
         ended = call(zygote, result, "load", *made, script=script, env={"OMP_NUM_THREADS": "1"})
@@ -343,10 +346,14 @@ def judge_bundle(ended: Ended, result: Result) -> None:
 
 
 def seal(folder: Path) -> None:
-    """The contract names the hash of the weights that lie there."""
-    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    """The contract names the hashes of the files that lie there."""
+    weights, xml, graph = (
+        hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in ("model.safetensors", "model.xml", "model.bin")
+    )
     contract = json.loads((folder / "bundle.json").read_text())
-    (folder / "bundle.json").write_text(json.dumps(contract | {"tilegate:sha256": digest}))
+    told = {"tilegate:sha256": weights, "tilegate:exports": {"model": {"xml_sha256": xml, "bin_sha256": graph}}}
+    (folder / "bundle.json").write_text(json.dumps(contract | told))
 
 
 def _break(path: Path, number: int, salt: str) -> str:

@@ -44,19 +44,17 @@ def kind_of(name: str) -> str | None:
 def targets(folder: Path) -> dict[str, int]:
     """{file: pages of a disk on which it is the first that finds no room}: first and last of each kind.
 
-    A batch is marked while it is worked on, which takes a page. A file of one page after the last mark has no such disk.
+    The marks of batches that are worked on are empty and take no page.
     """
     files = sorted((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_mtime_ns)
     found: dict[str, list[tuple[str, int]]] = {}
-    pages = most = 0
+    pages = 0
     for path in files:
         name = str(path.relative_to(folder))
         kind = kind_of(name)
         pages += -(-path.stat().st_size // PAGE)
-        needed = pages + (kind is not None and name not in RESULTS)
-        if kind and needed > most:
-            found.setdefault(kind, []).append((name, needed - 1))
-        most = max(most, needed)
+        if kind:
+            found.setdefault(kind, []).append((name, pages - 1))
     return {name: pages for hits in found.values() for name, pages in (hits[0], hits[-1])}
 
 

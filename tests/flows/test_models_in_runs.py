@@ -1,10 +1,25 @@
 """Recipes with weights, and screening: what a model was not made for is refused before anything runs."""
 
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import rasterio
 import tifffile
 from rasterio.transform import from_origin
+
+import classifiers.machine
+from classifiers.bundle import load_bundle
+from classifiers.bundle_schema import to_json
+from classifiers.runtime import Machine
+from flows.doctor import examine
+from flows.models import bundle_folder, gate_runtime, open_gate, open_segmenter, segmenter_runtime
+from flows.planning import make_plan
+from flows.recipe import load_recipe
+from tiling.errors import BadInput
+from tiling.source import SourceSpec
 
 
 @pytest.fixture
@@ -48,6 +63,9 @@ def test_a_finer_image_is_brought_to_the_model(rgb, tilegate, tmp_path):
         ((10.0, "uint8"), ["--set", "gate.downsample=1"], "forest-gate would see pixels of 10 x 10 m"),
         ((10.0, "uint8"), ["--set", "tile.pixel_size=20"], "forest-unet would see pixels of 20 x 20 m"),
         ((10.0, "uint8"), ["--set", "gate.cut=1"], "is a bundle and has its own"),
+        ((10.0, "uint8"), ["--set", "gate.runtime=openvino-int8"], "can not be had for forest-gate: it brings no"),
+        ((10.0, "uint8"), ["--set", "gate.runtime=onnx"], "gate.runtime: Input should be 'auto', 'openvino-bf16'"),
+        ((10.0, "uint8"), ["--set", "segment.runtim=torch"], "unknown key segment.runtim; known: model, cut, runtime"),
         ((10.0, "uint8"), ["--set", "gate.model=./nowhere"], "nowhere does not exist"),
         ((10.0, "uint8"), ["--set", "gate.model=../secret/model"], "does not exist"),
     ],
@@ -70,3 +88,81 @@ def test_glass_is_screened_out_before_the_gate(tilegate, tmp_path):
     assert seen.code == 0, seen.err
     assert (seen.json["tiles"]["empty"], seen.json["tiles"]["positive"]) == (12, 4)
     assert seen.json["area"]["observed"] == pytest.approx(512 * 512 * 0.25)  # glass was looked at, too
+
+
+def on(monkeypatch, *, bf16, cuda=False):
+    """A machine with this hardware."""
+    monkeypatch.setattr(classifiers.machine, "this_machine", lambda: Machine(bf16=bf16, cuda=cuda))
+    open_gate.cache_clear()
+    open_segmenter.cache_clear()
+
+
+def plan_of(image, *changes, recipe="forest"):
+    return make_plan(SourceSpec(uris=(str(image),)), load_recipe(recipe, changes))
+
+
+@pytest.mark.parametrize(("bf16", "picked"), [(True, "openvino-bf16"), (False, "openvino-f32")])
+def test_the_plan_says_what_networks_run_on(rgb, monkeypatch, bf16, picked):
+    on(monkeypatch, bf16=bf16)
+    assert (gate_runtime("forest-gate", "auto"), segmenter_runtime("forest-unet", None)) == (picked, picked)
+    if bf16 and not classifiers.machine.bf16_flags():
+        pytest.skip("this CPU has no bf16")
+    plan = plan_of(rgb())
+    assert (plan.recipe["gate"]["runtime"], plan.recipe["segment"]["runtime"]) == (picked, picked)
+    asked = plan_of(rgb(), "gate.runtime=openvino-f32", "segment.runtime=torch")
+    assert (asked.recipe["gate"]["runtime"], asked.recipe["segment"]["runtime"]) == ("openvino-f32", "torch")
+
+
+def test_rules_run_on_nothing(make_scene):
+    plan = plan_of(make_scene().path, recipe="water")
+    assert (plan.recipe["gate"]["runtime"], plan.recipe["segment"]["runtime"]) == (None, None)
+    with pytest.raises(BadInput, match="runtime = torch is for bundles; ndwi is a rule"):
+        plan_of(make_scene().path, "gate.runtime=torch", recipe="water")
+
+
+def test_a_run_is_not_resumed_on_another_runtime(rgb, monkeypatch, tilegate, tmp_path):
+    image = rgb()
+    on(monkeypatch, bf16=False)
+    seen = run(tilegate, image, tmp_path / "run", "forest")
+    assert seen.code == 0, seen.err
+    seen = run(tilegate, image, tmp_path / "run", "forest", "--set", "segment.runtime=torch")
+    assert seen.code == 2
+    assert "recipe.segment.runtime: openvino-f32 -> torch" in seen.err
+
+
+def test_a_worker_that_can_not_do_what_was_planned_says_so(monkeypatch):
+    on(monkeypatch, bf16=False)
+    with pytest.raises(BadInput, match="openvino-bf16 can not be had for forest-unet: this CPU has neither AMX"):
+        open_segmenter("forest-unet", None, "openvino-bf16")
+    with pytest.raises(BadInput, match="openvino-bf16 can not be had for forest-gate: this CPU has neither AMX"):
+        open_gate("forest-gate", None, "openvino-bf16")
+
+
+def test_a_bundle_without_an_export_runs_on_torch(rgb, monkeypatch, tilegate, tmp_path):
+    """As every bundle did that was written before there were exports."""
+    on(monkeypatch, bf16=True)
+    plain = Path(shutil.copytree(bundle_folder("downstream") / "forest-unet", tmp_path / "plain"))
+    for path in plain.glob("model*.[xb]*"):
+        path.unlink()
+    written = load_bundle("forest-unet", bundle_folder("downstream"))
+    (plain / "bundle.json").write_bytes(to_json(replace(written, exports={}, drift={})))
+    assert segmenter_runtime(str(plain), "auto") == "torch"
+    options = ["--set", f"segment.model={plain}", "--set", "gate.runtime=openvino-f32"]
+    seen = run(tilegate, rgb(), tmp_path / "run", "forest", *options)
+    assert seen.code == 0, seen.err
+    assert seen.json["area"]["classes"][0]["pixels"] > 0
+
+
+@pytest.mark.parametrize(
+    ("hardware", "words"),
+    [
+        ({"bf16": True}, "auto takes openvino-bf16 where a bundle's measured drift allows it"),
+        ({"bf16": False}, "auto takes openvino-f32"),
+        ({"bf16": True, "cuda": True}, "auto takes torch: there is a CUDA GPU"),
+    ],
+)
+def test_the_doctor_says_what_auto_picks(monkeypatch, hardware, words):
+    on(monkeypatch, **hardware)
+    found = {check.name: check for check in examine()}["models"]
+    assert found.ok
+    assert found.found.startswith(words)

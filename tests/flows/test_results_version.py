@@ -12,7 +12,7 @@ from storage.run import Run
 from tiling.errors import BadInput
 
 CHANGES = ("gate.threshold=0.05", "gate.ring=1", "audit.tiles=0")
-RESULTS = {1: "58dfdd12a3955532"}
+RESULTS = {2: "58dfdd12a3955532"}
 """By RESULTS_VERSION: what the scene of this test gives."""
 
 
@@ -39,7 +39,8 @@ def test_a_run_begun_by_other_code_is_refused(make_scene, measure, tmp_path, mon
     scene = make_scene()
     measure(scene, *CHANGES)
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
-    monkeypatch.setattr(storage.plan, "RESULTS_VERSION", 2)
-    with pytest.raises(BadInput, match="results_version: 1 -> 2"):
+    version = storage.plan.RESULTS_VERSION
+    monkeypatch.setattr(storage.plan, "RESULTS_VERSION", version + 1)
+    with pytest.raises(BadInput, match=f"results_version: {version} -> {version + 1}"):
         measure(scene, *CHANGES)
     assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before

@@ -15,10 +15,12 @@ import boto3
 import numpy as np
 import pytest
 import zarr
+from zarr.storage import MemoryStore
 
 import storage.lease
 from storage.bucket import BucketFolder
 from storage.folder import CannotStore
+from storage.ledger import BatchRecord, read_parts, write_part
 from storage.place import folder_at
 from tiling.errors import BadInput
 
@@ -61,17 +63,37 @@ def test_a_file_comes_back(folder: BucketFolder, server: Any, request: pytest.Fi
     assert folder.names("ledger") == {"b"}
 
 
-def test_arrays_live_there(folder: BucketFolder) -> None:
-    pixels = np.random.default_rng(1).integers(0, 255, (64, 48), "uint8")
-    root = zarr.open_group(folder.zarr("run.zarr"), mode="w")
-    array: Any = root.create_array(
-        "mask/0", shape=(64, 48), chunks=(8, 8), shards=(32, 32), dtype="uint8", fill_value=0
+def test_arrays_are_read_there(folder: BucketFolder) -> None:
+    pixels, files = np.random.default_rng(1).integers(0, 255, (64, 48), "uint8"), dict[str, Any]()
+    array: Any = zarr.create_array(
+        MemoryStore(files), name="mask/0", shape=(64, 48), chunks=(8, 8), shards=(32, 32), dtype="uint8", fill_value=0
     )
     array[:32, :32] = pixels[:32, :32]
+    for name, content in files.items():
+        folder.write(f"run.zarr/{name}", content.to_bytes())
     again = zarr.open_array(folder.zarr("run.zarr/mask/0"), mode="r")
     np.testing.assert_array_equal(again[:32, :32], pixels[:32, :32])
+    assert not np.asarray(again[32:]).any()  # there is no such object
     assert folder.names("run.zarr/mask/0/c/0") == {"0"}
-    assert folder.names() == {"run.zarr"}
+
+
+def test_a_folder_is_cleared_and_nothing_beside_it(folder: BucketFolder) -> None:
+    for name in ("run.zarr/zarr.json", "run.zarr/mask/0/zarr.json", "run.zarr.txt"):
+        folder.write(name, b"x")
+    folder.clear("run.zarr")
+    folder.clear("run.zarr")
+    assert folder.names() == {"run.zarr.txt"}
+
+
+def test_parts_that_are_read_at_a_time_come_in_the_order_of_the_grid(folder: BucketFolder) -> None:
+    records = [
+        BatchRecord(stage="gate", row=row, col=col, tiles=(), shards={}, seconds=row + col / 8)
+        for row in range(3)
+        for col in range(12)
+    ]
+    for record in reversed(records):
+        write_part(folder, record, (), "print")
+    assert read_parts(folder, "gate", (), "print") == records
 
 
 def test_what_is_gone_is_damaged(folder: BucketFolder) -> None:

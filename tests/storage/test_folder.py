@@ -52,17 +52,13 @@ def test_a_write_that_finds_no_room_leaves_the_old_file_and_nothing_else(tmp_pat
     assert folder.read("summary.json") == b"n" * 2000
 
 
-def test_an_array_that_finds_no_room_says_so(tmp_path: Path) -> None:
-    import numpy as np
-    import zarr
-
-    array = zarr.create_array(LocalFolder(tmp_path).zarr("run.zarr"), shape=(64, 64), chunks=(64, 64), dtype="uint8")
-    noise = np.random.default_rng(1).integers(0, 255, (64, 64), "uint8")
-    with files_of_at_most(1000), pytest.raises(CannotStore, match="no room is left"):
-        array[...] = noise
-    assert [path.name for path in (tmp_path / "run.zarr").rglob("*") if path.is_file()] == ["zarr.json"]
-    array[...] = noise
-    np.testing.assert_array_equal(array[...], noise)
+def test_a_folder_is_cleared_and_nothing_beside_it(tmp_path: Path) -> None:
+    folder = LocalFolder(tmp_path)
+    for name in ("run.zarr/zarr.json", "run.zarr/mask/0/zarr.json", "run.zarr.txt"):
+        folder.write(name, b"x")
+    folder.clear("run.zarr")
+    folder.clear("run.zarr")
+    assert [path.name for path in tmp_path.rglob("*")] == ["run.zarr.txt"]
 
 
 def test_what_is_private_is_for_the_owner_alone(tmp_path: Path) -> None:

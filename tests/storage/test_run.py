@@ -20,6 +20,7 @@ from storage.ledger import BatchRecord
 from storage.plan import RunPlan
 from storage.run import Run
 from tiling.errors import BadInput
+from tiling.grid import Batch
 from tiling.record import TileRecord
 from tiling.state import State
 
@@ -37,9 +38,14 @@ def stored(run: Run, name: str) -> NDArray[Any]:
     return np.asarray(zarr.open_group(Path(run.uri) / "run.zarr", mode="r")[name][...])
 
 
+def cut(batch: Batch, plane: NDArray[Any]) -> dict[tuple[int, int], NDArray[Any]]:
+    """The tiles of a batch out of a whole plane (…, y, x)."""
+    return {(tile.row, tile.col): plane[..., *tile.core.slices] for tile in batch.tiles}
+
+
 def test_creating_twice_opens_the_same_run(tiny_plan: MakePlan, tmp_path: Path) -> None:
     first = Run.create(tmp_path / "run", tiny_plan())
-    first.write_mask(first.plan.grid.batch(0, 0), np.ones((32, 32), np.uint8))
+    first.write_mask(first.plan.grid.batch(0, 0), {(1, 0): np.ones((16, 16), np.uint8)})
     before = files(tmp_path)
     again, opened = Run.create(tmp_path / "run", tiny_plan()), Run.open(tmp_path / "run")
     assert again.plan == opened.plan == tiny_plan()
@@ -48,7 +54,7 @@ def test_creating_twice_opens_the_same_run(tiny_plan: MakePlan, tmp_path: Path) 
 
 def test_another_plan_is_refused_by_name_and_nothing_is_touched(tiny_plan: MakePlan, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", tiny_plan())
-    run.write_mask(run.plan.grid.batch(0, 0), np.ones((32, 32), np.uint8))
+    run.write_mask(run.plan.grid.batch(0, 0), {(1, 0): np.ones((16, 16), np.uint8)})
     before = files(tmp_path)
     other = tiny_plan(recipe={"name": "water", "gate": {"threshold": 0.3, "positive": []}}, gate_tile_px=8)
     with pytest.raises(BadInput, match=r"left as it is") as caught:
@@ -111,7 +117,7 @@ def test_a_store_of_someone_else_is_not_wiped(tiny_plan: MakePlan, tmp_path: Pat
 
 def test_an_interrupted_creation_is_simply_done_again(tiny_plan: MakePlan, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", tiny_plan())
-    run.write_mask(run.plan.grid.batch(1, 1), np.ones((18, 32), np.uint8))
+    run.write_mask(run.plan.grid.batch(1, 1), {(3, 2): np.ones((2, 16), np.uint8)})
     zarr.open_group(Path(run.uri) / "run.zarr", mode="r+").attrs.clear()  # the plan is written last: it was not reached
     with pytest.raises(BadInput, match="holds no run"):
         Run.open(Path(run.uri))
@@ -147,7 +153,7 @@ def test_masks_come_back_whole_whatever_the_order_of_batches(tiny_plan: MakePlan
     run = Run.create(tmp_path / "run", tiny_plan())
     labels = np.random.default_rng(1).integers(0, 3, (50, 70), dtype=np.uint8)
     for batch in sorted(run.plan.grid.batches(), key=lambda batch: (-batch.col, batch.row)):
-        sealed = run.write_mask(batch, labels[batch.core.slices])
+        sealed = run.write_mask(batch, cut(batch, labels))
         shard = Path(run.uri) / "run.zarr" / "mask" / "0" / "c" / str(batch.row) / str(batch.col)
         assert sealed == {"mask/0": hashlib.sha256(shard.read_bytes()).hexdigest()}
     np.testing.assert_array_equal(stored(run, "mask/0"), labels)
@@ -155,23 +161,28 @@ def test_masks_come_back_whole_whatever_the_order_of_batches(tiny_plan: MakePlan
 
 
 def test_the_same_bytes_are_written_twice(tiny_plan: MakePlan, tmp_path: Path) -> None:
-    labels = np.random.default_rng(1).integers(0, 3, (32, 32), dtype=np.uint8)
+    labels = np.random.default_rng(1).integers(0, 3, (50, 70), dtype=np.uint8)
     digests = set()
     for name in ("a", "b"):
         run = Run.create(tmp_path / name, tiny_plan())
-        digests |= {run.write_mask(run.plan.grid.batch(0, 1), labels)["mask/0"] for _ in range(2)}
+        batch = run.plan.grid.batch(0, 1)
+        tiles = cut(batch, labels)
+        backwards = dict(reversed(tiles.items()))
+        digests |= {run.write_mask(batch, given)["mask/0"] for given in (tiles, tiles, backwards)}
     assert len(digests) == 1
 
 
 def test_an_all_zero_shard_leaves_no_file(tiny_plan: MakePlan, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", tiny_plan())
     batch, shard = run.plan.grid.batch(1, 2), Path(run.uri) / "run.zarr" / "mask" / "0" / "c" / "1" / "2"
-    assert run.write_mask(batch, np.zeros((18, 6), np.uint8)) == {"mask/0": ""}
-    assert not shard.exists()
-    assert run.write_mask(batch, np.ones((18, 6), np.uint8))["mask/0"]
-    assert shard.exists()
-    assert run.write_mask(batch, np.zeros((18, 6), np.uint8)) == {"mask/0": ""}  # done again, with nothing found
-    assert not shard.exists()
+    background = {(2, 4): np.zeros((16, 6), np.uint8)}
+    for nothing in ({}, background):
+        assert run.write_mask(batch, nothing) == {"mask/0": ""}
+        assert not shard.exists()
+        assert run.write_mask(batch, {(3, 4): np.ones((2, 6), np.uint8)})["mask/0"]
+        assert shard.exists()
+        assert run.write_mask(batch, nothing) == {"mask/0": ""}  # done again, with nothing found
+        assert not shard.exists()
 
 
 @pytest.mark.parametrize("gate_tile_px", [4, 16], ids=["two planes", "one plane"])
@@ -180,13 +191,14 @@ def test_pixels_of_both_planes_come_back(tiny_plan: MakePlan, tmp_path: Path, ga
     run, rng = Run.create(tmp_path / "run", plan), np.random.default_rng(2)
     gate = rng.integers(0, 65536, (2, *plan.gate_grid.shape_px), dtype=np.uint16)
     for batch in plan.gate_grid.batches():
-        run.write_gate_pixels(batch, gate[:, *batch.core.slices])
+        run.write_gate_pixels(batch, cut(batch, gate))
     np.testing.assert_array_equal(stored(run, "pixels/fine" if plan.one_plane else "pixels/gate"), gate)
     if not plan.one_plane:
-        fine, batch = rng.integers(0, 65536, (2, 18, 6), dtype=np.uint16), plan.grid.batch(1, 2)
-        run.write_fine_pixels(batch, fine)
-        np.testing.assert_array_equal(stored(run, "pixels/fine")[:, 32:, 64:], fine)
-        assert not stored(run, "pixels/fine")[:, :32].any()
+        fine = rng.integers(0, 65536, (2, 16, 6), dtype=np.uint16)
+        run.write_fine_pixels(plan.grid.batch(1, 2), {(2, 4): fine})
+        expected = np.zeros((2, 50, 70), np.uint16)
+        expected[:, 32:48, 64:] = fine
+        np.testing.assert_array_equal(stored(run, "pixels/fine"), expected)
 
 
 def test_float_rasters_with_a_nodata_of_nan_can_be_stored(tiny_plan: MakePlan, tmp_path: Path) -> None:
@@ -196,10 +208,11 @@ def test_float_rasters_with_a_nodata_of_nan_can_be_stored(tiny_plan: MakePlan, t
     assert opened.fingerprint == plan.fingerprint
     assert opened.image.nodata is not None
     assert math.isnan(opened.image.nodata)
-    values = np.full((2, 8, 8), np.nan, np.float32)
+    values = np.full((2, 4, 4), np.nan, np.float32)
     values[0, 0, 0] = 1.5
-    run.write_gate_pixels(plan.gate_grid.batch(0, 0), values)
-    np.testing.assert_array_equal(stored(run, "pixels/gate")[:, :8, :8], values)
+    run.write_gate_pixels(plan.gate_grid.batch(0, 0), {(0, 0): values, (1, 1): values})
+    np.testing.assert_array_equal(stored(run, "pixels/gate")[:, :4, :4], values)
+    np.testing.assert_array_equal(stored(run, "pixels/gate")[:, 4:8, 4:8], values)
 
 
 def test_attributes_place_the_planes_on_the_ground(tiny_plan: MakePlan, tmp_path: Path) -> None:

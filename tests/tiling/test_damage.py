@@ -177,6 +177,30 @@ def test_threads_hear_only_their_own_losses(tiny_raster: MakeRaster) -> None:
     assert found == {"a.tif": 0, "b.tif": 40}
 
 
+def test_two_readers_of_one_mosaic_do_not_hide_its_damage_from_each_other(
+    tiny_raster: MakeRaster, tmp_path: Path
+) -> None:
+    """GDAL keeps the parts of a VRT, and their blocks, for all who have it open: what one decoded none decodes again."""
+    part = tiny_raster(RGB, "a.tif", compress="jpeg", photometric="ycbcr", **TILED)
+    damage(part, "second half zero")
+    bands = "".join(
+        f'<VRTRasterBand dataType="Byte" band="{i}"><SimpleSource><SourceFilename relativeToVRT="1">a.tif</SourceFilename>'
+        f"<SourceBand>{i}</SourceBand></SimpleSource></VRTRasterBand>"
+        for i in (1, 2, 3)
+    )
+    place = "<SRS>EPSG:32633</SRS><GeoTransform>500000,10,0,5000000,0,-10</GeoTransform>"
+    (tmp_path / "a.vrt").write_text(f'<VRTDataset rasterXSize="192" rasterYSize="192">{place}{bands}</VRTDataset>')
+    sources = [opened(tmp_path / "a.vrt"), opened(tmp_path / "a.vrt"), opened(part)]
+    plane = native_plane(sources[0].info)
+    sources[1].read(Window(y=0, x=0, height=64, width=192), plane)  # the part is open
+    for _ in range(3):
+        for source in sources:
+            for window in (MIDDLE, Window(y=90, x=90, height=3, width=3)):
+                with pytest.raises(BadData, match="Premature end of JPEG"):
+                    source.read(window, plane)
+            source.read(Window(y=0, x=0, height=64, width=192), plane)
+
+
 def test_a_broken_block_behind_a_vrt_is_an_error_however_much_is_read(tiny_raster: MakeRaster, tmp_path: Path) -> None:
     """From a million pixels on, GDAL would read the parts of a VRT in threads, whose warnings nobody hears."""
     big = np.tile(RGB, (1, 11, 11))[:, :2048, :2048]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from storage.plan import RunPlan, from_json, to_json
 from tiling.errors import BadInput
 from tiling.info import PixelSize
 from tiling.open import open_source
@@ -45,6 +47,24 @@ def test_pixels_that_openslide_would_squeeze_into_8_bit_rgb_stay_as_they_are(
     path = tiny_raster(np.ones((bands, 128, 128), dtype), crs=None, transform=None, **TILED)
     info = open_source(spec(path, pixel_size=PixelSize(y=0.5, x=0.5, unit="um"))).info
     assert (info.dtype, len(info.bands), info.kind) == (dtype, bands, "slide")
+
+
+def test_who_decodes_the_pixels_is_recorded(
+    tiny_slide: Callable[..., Path], tiny_raster: Callable[..., Path], tiny_plan: Callable[..., RunPlan]
+) -> None:
+    """In the plan and its fingerprint; a plan from before says nothing of it and can still be read."""
+    readers = {
+        "jpeg": tiny_slide(RGB, compression="jpeg", name="a.tif"),
+        "openslide": tiny_slide(RGB, name="b.tif"),
+        "gdal": tiny_raster(RGB[..., 0], "c.tif"),
+    }
+    assert {reader: open_source(spec(path)).info.reader for reader, path in readers.items()} == {r: r for r in readers}
+    plan = tiny_plan()
+    other = replace(plan, image=replace(plan.image, reader="jpeg"))
+    assert plan.differences(other) == ["image.reader:  -> jpeg"]
+    old = to_json(plan)
+    del old["image"]["reader"]
+    assert from_json(old) == plan
 
 
 def test_several_files_are_rasters_and_file_urls_are_paths(tiny_raster: Callable[..., Path]) -> None:

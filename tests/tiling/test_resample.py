@@ -113,3 +113,47 @@ def test_native_cells_are_the_pixels_themselves() -> None:
     image = np.array([[[2**53 + 1, -(2**60) + 1]]])  # would not survive a float
     got, _ = area_average(image, np.ones((1, 2), bool), np.array([0.0, 1.0]), np.array([0.0, 1, 2]))
     assert got.tolist() == image.tolist()
+
+
+numbers = st.sampled_from([np.uint8, np.int8, np.uint16, np.int16, np.int32])
+
+
+@settings(max_examples=400)
+@given(st.data(), numbers, st.integers(1, 5), st.integers(1, 5))
+def test_whole_cells_are_averaged_as_any_others_to_the_last_bit(
+    data: st.DataObject, dtype: type[np.integer], tall: int, wide: int
+) -> None:
+    """Whole numbers in floats take the way that any cells take; halves go to the even neighbour on both."""
+    height, width = data.draw(st.integers(1, 23)), data.draw(st.integers(1, 23))
+    image = data.draw(hnp.arrays(dtype, (2, height, width)))
+    valid = data.draw(st.one_of(st.just(np.ones((height, width), bool)), hnp.arrays(bool, (height, width))))
+    y_edges, x_edges = (
+        np.minimum(np.arange(first, first + cells + 1) * float(step), side)
+        for side, step in ((height, tall), (width, wide))
+        for most in [-(-side // step)]
+        for first in [data.draw(st.integers(0, most - 1))]
+        for cells in [data.draw(st.integers(1, most - first))]
+    )
+    got, got_valid = area_average(image, valid, y_edges, x_edges)
+    slow, slow_valid = area_average(image.astype(np.float64), valid, y_edges, x_edges)
+    assert got.dtype == dtype
+    np.testing.assert_array_equal(got, np.rint(slow))
+    np.testing.assert_array_equal(got_valid, slow_valid)
+
+
+@pytest.mark.parametrize("k", [2, 3, 16, 200])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32])
+def test_sums_of_the_largest_values_do_not_run_over(dtype: type[np.integer], k: int) -> None:
+    info = np.iinfo(dtype)
+    for value in (info.min, info.max, info.max - 1):
+        image = np.full((1, 2 * k, k), value, dtype)
+        got, valid = area_average(image, np.ones((2 * k, k), bool), edges(2, Fraction(k)), edges(1, Fraction(k)))
+        assert got.ravel().tolist() == [value, value]
+        assert valid.all()
+
+
+def test_halves_go_to_the_even_neighbour_by_hand() -> None:
+    table = {(0, 1): 0, (1, 2): 2, (2, 3): 2, (3, 4): 4, (254, 255): 254, (253, 254): 254}
+    image = np.array([list(table)], np.uint8).reshape(1, 1, -1)
+    got, _ = area_average(image, np.ones(image.shape[1:], bool), np.array([0.0, 1.0]), edges(6, Fraction(2)))
+    assert got.ravel().tolist() == list(table.values())

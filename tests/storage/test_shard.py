@@ -1,0 +1,154 @@
+"""A shard made by us is one that zarr reads, whatever its tiles, by the description that zarr wrote."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from zarr.core.buffer.cpu import Buffer
+from zarr.storage import MemoryStore
+
+from storage.describe import descriptions
+from storage.layout import ArrayLayout
+from storage.shard import encode
+from tiling.grid import Batch, TileGrid
+
+DTYPES = ("uint8", "int8", "uint16", "int32", "float32", "float64")
+
+
+def layout_of(grid: TileGrid, bands: int | None, dtype: str, *, sharded: bool) -> ArrayLayout:
+    """bands: None for (y, x)."""
+    leading = () if bands is None else (bands,)
+    batch, tile = (grid.batch_px,) * 2, (grid.tile_px,) * 2
+    return ArrayLayout(
+        name="pixels/some",
+        shape=(*leading, *grid.shape_px),
+        dtype=dtype,
+        chunks=(*leading, *(tile if sharded else batch)),
+        shards=(*leading, *batch) if sharded else None,
+        dimensions=("band", "y", "x")[3 - len(leading) - 2 :],
+        tile_px=grid.tile_px,
+        batch_tiles=grid.batch_tiles,
+        shuffle="noshuffle" if bands is None else "bitshuffle",
+    )
+
+
+def cut(batch: Batch, plane: NDArray[Any]) -> dict[tuple[int, int], NDArray[Any]]:
+    """The tiles of a batch by place in it, out of a whole plane (…, y, x)."""
+    first = batch.tiles[0]
+    return {(t.row - first.row, t.col - first.col): plane[..., *t.core.slices] for t in batch.tiles}
+
+
+def read_back(layout: ArrayLayout, files: dict[str, bytes]) -> NDArray[Any]:
+    """All of the array, as zarr reads it out of such files."""
+    content = {name: Buffer.from_bytes(data) for name, data in (descriptions([layout], {}) | files).items()}
+    return np.asarray(zarr.open_array(MemoryStore(content), path=layout.name, mode="r")[...])
+
+
+grids = st.builds(
+    TileGrid,
+    shape_px=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    tile_px=st.integers(1, 9),
+    batch_tiles=st.integers(1, 4),
+)
+
+
+@given(
+    grid=grids,
+    bands=st.none() | st.integers(1, 4),
+    dtype=st.sampled_from(DTYPES),
+    sharded=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+    share=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+)
+def test_zarr_reads_what_was_encoded(
+    grid: TileGrid, bands: int | None, dtype: str, sharded: bool, seed: int, share: float
+) -> None:
+    """Some tiles hold noise, some are given and all background, the others are not given."""
+    layout, rng = layout_of(grid, bands, dtype, sharded=sharded), np.random.default_rng(seed)
+    plane = rng.integers(0, 128, layout.shape).astype(dtype)
+    files = {}
+    for batch in grid.batches():
+        for tile in batch.tiles:
+            if rng.random() >= share:
+                plane[..., *tile.core.slices] = 0
+        given_tiles = {place: core for place, core in cut(batch, plane).items() if core.any() or rng.random() < 0.5}
+        data = encode(layout, given_tiles)
+        assert bool(data) == bool(plane[..., *batch.core.slices].any())
+        if data:
+            files[layout.shard_file(batch.row, batch.col)] = data
+    np.testing.assert_array_equal(read_back(layout, files), plane)
+
+
+@given(shape=st.tuples(st.integers(1, 40), st.integers(1, 40)), bands=st.integers(1, 3), seed=st.integers(0, 2**32 - 1))
+def test_zarr_itself_would_store_the_same_chunks(shape: tuple[int, int], bands: int, seed: int) -> None:
+    """Byte for byte, but for the order of the chunks in the shard, which is free."""
+    grid = TileGrid(shape_px=shape, tile_px=8, batch_tiles=2)
+    layout, rng = layout_of(grid, bands, "uint16", sharded=True), np.random.default_rng(seed)
+    plane = rng.integers(0, 4, layout.shape).astype("uint16")
+    content: dict[str, Any] = {name: Buffer.from_bytes(data) for name, data in descriptions([layout], {}).items()}
+    zarr.open_group(MemoryStore(content), mode="r+")[layout.name][...] = plane
+    for batch in grid.batches():
+        theirs, ours = content.get(layout.shard_file(batch.row, batch.col)), encode(layout, cut(batch, plane))
+        assert (theirs is None) == (not ours)
+        if theirs is not None:
+            assert chunks_of(theirs.to_bytes()) == chunks_of(ours)
+            assert len(theirs) == len(ours)
+
+
+def chunks_of(shard: bytes) -> list[bytes | None]:
+    """The encoded chunks of a shard of 2 x 2."""
+    index = np.frombuffer(shard[-68:-4], "<u8").reshape(-1, 2).tolist()
+    return [None if length == 2**64 - 1 else shard[start : start + length] for start, length in index]
+
+
+def test_cores_may_be_views_in_any_byte_order() -> None:
+    """A core is cut out of a read with halo: nothing about its memory is promised."""
+    grid = TileGrid(shape_px=(8, 8), tile_px=8, batch_tiles=1)
+    layout = layout_of(grid, 2, "uint16", sharded=True)
+    stack = np.random.default_rng(1).integers(1, 65536, (12, 12, 2), dtype=np.uint16)
+    core = stack.transpose(2, 0, 1)[:, 2:10, 2:10]
+    data = encode(layout, {(0, 0): core})
+    assert encode(layout, {(0, 0): np.ascontiguousarray(core, ">u2")}) == data
+    np.testing.assert_array_equal(read_back(layout, {"pixels/some/c/0/0/0": data}), core)
+
+
+@pytest.mark.parametrize("sharded", [True, False])
+@pytest.mark.parametrize(
+    ("place", "core"),
+    [
+        ((0, 2), np.ones((1, 4, 4), "uint8")),
+        ((-1, 0), np.ones((1, 4, 4), "uint8")),
+        ((0, 0), np.ones((1, 5, 4), "uint8")),
+        ((0, 0), np.ones((2, 4, 4), "uint8")),
+        ((0, 0), np.ones((4, 4), "uint8")),
+        ((0, 0), np.ones((1, 4, 4), "uint16")),
+    ],
+    ids=["another batch", "before this batch", "too large", "more bands", "no bands", "another dtype"],
+)
+def test_a_tile_that_is_none_of_this_layout_is_refused(
+    sharded: bool, place: tuple[int, int], core: NDArray[Any]
+) -> None:
+    grid = TileGrid(shape_px=(8, 8), tile_px=4, batch_tiles=2)
+    with pytest.raises(ValueError, match="pixels/some: no tile of"):
+        encode(layout_of(grid, 1, "uint8", sharded=sharded), {place: core})
+
+
+def test_a_forked_process_encodes_with_threads_of_its_own() -> None:
+    """Those of its parent are not there: it would wait for them for ever."""
+    layout = layout_of(TileGrid(shape_px=(8, 8), tile_px=4, batch_tiles=2), 1, "uint8", sharded=True)
+    tiles = {place: np.ones((1, 4, 4), "uint8") for place in ((0, 0), (1, 1))}
+    expected = encode(layout, tiles)
+    child = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(encode(layout, tiles) != expected))
+    child.start()
+    child.join(30)
+    code = child.exitcode
+    child.kill()
+    assert code == 0
