@@ -1,8 +1,7 @@
-"""OpenVINO as all files import it: ready for threads, and without its reports to Google Analytics, the first of which
-is its import.
+"""OpenVINO as all files import it: ready for threads, and without reports to Google Analytics.
 
-They are sent by the package openvino_telemetry, which OpenVINO and NNCF do without when it can not be imported. Their
-own switches come too late (NNCF) or are a file in the home folder (OpenVINO).
+The first report is its import. They are sent by the package openvino_telemetry, which OpenVINO and NNCF do without when
+it can not be imported. Their own switches come too late (NNCF) or are a file in the home folder (OpenVINO).
 """
 
 from __future__ import annotations

@@ -82,7 +82,9 @@ class OpenVinoRuntime:
         try:
             return self._core.compile_model(model, "CPU", options)
         except RuntimeError as error:
-            raise BadInput(_refused(self._bundle, error, f" for tiles {shape}")) from error
+            raise BadInput(
+                _refused(self._bundle, error, f" for tiles {shape}, or lacks memory or threads here")
+            ) from error
 
     def _reshaped(self, shape: Shape) -> ov.Model:
         wanted = self._model.inputs[0].partial_shape

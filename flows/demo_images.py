@@ -60,7 +60,7 @@ def make_scene(path: Path, truth_path: Path, side_px: int = 8192, seed: int = 7)
     profile = {"driver": "GTiff", "width": side_px, "height": side_px, "dtype": "uint8", "crs": "EPSG:32633"}
     profile |= {"tiled": True, "blockxsize": BLOCK_PX, "blockysize": BLOCK_PX, "photometric": "MINISBLACK"}
     profile["transform"] = Affine(SCENE_PIXEL_M, 0, 360_000, 0, -SCENE_PIXEL_M, 5_900_000)
-    with rasterio.Env(GDAL_CACHEMAX=256), tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+    with rasterio.Env(GDAL_CACHEMAX=256 * 2**20), tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         plain = Path(scratch) / "scene.tif"
         with (
             rasterio.open(plain, "w", count=4, nodata=0, alpha="NO", **profile) as scene,

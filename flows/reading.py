@@ -88,8 +88,8 @@ def kind_of(given: object) -> str:
 
 
 def _join(stacks: Sequence[TileStack]) -> TileStack | None:
-    if not stacks:
-        return None
+    if len(stacks) < 2:
+        return stacks[0] if stacks else None
     return TileStack(
         tiles=tuple(tile for stack in stacks for tile in stack.tiles),
         pixels=np.concatenate([stack.pixels for stack in stacks]),

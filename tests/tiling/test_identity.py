@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-import tiling.identity
-from tiling.identity import file_digest, image_identity
+from tiling.identity import image_identity
 from tiling.source import SourceSpec
 
 MakeRaster = Callable[..., Path]
@@ -70,41 +65,3 @@ def test_a_side_file_that_changes_what_is_read_counts(tiny_raster: MakeRaster, s
     before = identity(path)
     path.with_name(path.name + suffix).write_bytes(tiny_raster(GREY[:300, :300], "side.tif").read_bytes())
     assert identity(path) != before
-
-
-def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiling.identity, "PIECE_BYTES", 1024)
-    monkeypatch.setattr(tiling.identity, "READ_BYTES", 256)
-
-
-@pytest.mark.parametrize("size", [0, 1, 1023, 1024, 1025, 5000])
-def test_a_digest_is_that_of_the_pieces_digests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    small_pieces(monkeypatch)
-    raw = np.random.default_rng(1).bytes(size)
-    (tmp_path / "a").write_bytes(raw)
-    pieces = [hashlib.sha256(raw[at : at + 1024]).digest() for at in range(0, size, 1024)]
-    assert file_digest(tmp_path / "a") == hashlib.sha256(struct.pack("<Q", size) + b"".join(pieces)).digest()
-
-
-@given(st.data())
-def test_any_other_bytes_are_another_image(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    """One changed, added, taken away, or two pieces exchanged."""
-    path = tmp_path_factory.mktemp("a") / "a"
-    raw = np.random.default_rng(1).bytes(4096)
-    at = data.draw(st.integers(0, 4095))
-    other = data.draw(
-        st.sampled_from(
-            [
-                raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :],
-                raw[:at],
-                raw + bytes(at + 1),
-                raw[1024:2048] + raw[:1024] + raw[2048:],
-            ]
-        )
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        small_pieces(patch)
-        path.write_bytes(raw)
-        before = file_digest(path)
-        path.write_bytes(other)
-        assert file_digest(path) != before
