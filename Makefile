@@ -32,4 +32,4 @@ bench: install  ## speed and memory against a plain loop and against the limits;
 	$(BIN)/python tests/benchmarks/bench.py $(ARGS)
 
 clean:  ## remove what was made
-	rm -rf .venv demo-out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv demo-out bench-out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

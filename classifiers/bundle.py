@@ -1,6 +1,7 @@
 """Model bundles on disk: a folder of bundle.json, model.safetensors and README.md, and nothing that can run code.
 
-The same network may lie beside them as OpenVINO IR, model.xml and model.bin, for a runtime that needs no torch. Reading one takes no inference runtime: this file checks and hashes, the model files build the network.
+The same network may lie beside them as OpenVINO IR, model.xml and model.bin, for a runtime that needs no torch. Reading
+a bundle takes no inference runtime: this file checks and hashes, the model files build the network.
 """
 
 from __future__ import annotations
@@ -48,18 +49,20 @@ class Graph:
 _NO_GRAPHS: Mapping[ExportName, Graph] = MappingProxyType({})
 
 
-def load_bundle(path_or_name: str | Path, shipped: Path) -> Bundle:
+def load_bundle(path_or_name: str | Path, shipped: Path, *, whole: bool = True) -> Bundle:
     """Read and check one bundle; its weights and exports are hashed, not loaded.
 
     path_or_name: a Path, a text that starts like a path (/, ./, ../, ~), or the name of a folder in `shipped`.
+    whole: False leaves the hashing to read_weights and read_export: a runtime reads one of them, and they are large.
     Raises BadInput for anything that is not a whole, unchanged bundle.
     """
     folder = _find(path_or_name, shipped)
     _require_files(folder)
     bundle = from_json(_read(folder / JSON), folder)
-    read_weights(bundle)
-    for name in bundle.exports:
-        read_export(bundle, name)
+    if whole:
+        read_weights(bundle)
+        for name in bundle.exports:
+            read_export(bundle, name)
     return bundle
 
 

@@ -25,6 +25,8 @@ PRECISION = {"openvino-bf16": "bf16", "openvino-f32": "f32", "openvino-int8": "f
 BATCH_TILES = {"classification": 16, "segmentation": 1}
 """Tiles per inference: a U-Net's are best alone (cache), a gate's are too small to be."""
 _IR = (b"<?xml", b"<net")
+STARVED = ("bad_alloc", "Cannot allocate memory", "Resource temporarily unavailable", "could not be allocated")
+"""What OpenVINO says where the machine is to blame, and not the network."""
 
 
 class OpenVinoRuntime:
@@ -82,9 +84,9 @@ class OpenVinoRuntime:
         try:
             return self._core.compile_model(model, "CPU", options)
         except RuntimeError as error:
-            raise BadInput(
-                _refused(self._bundle, error, f" for tiles {shape}, or lacks memory or threads here")
-            ) from error
+            if any(sign in str(error) for sign in STARVED):
+                raise MemoryError(f"{self._bundle.name} for tiles {shape}: no memory or threads left here") from error
+            raise BadInput(_refused(self._bundle, error, f" for tiles {shape}")) from error
 
     def _reshaped(self, shape: Shape) -> ov.Model:
         wanted = self._model.inputs[0].partial_shape

@@ -41,13 +41,12 @@ def gate_span(run_path: str, batches: list[BatchKey]) -> SpanReport:
         open_job(run.plan) as job,
         run.attempts("gate") as attempts,
         ThreadPoolExecutor(1) as reader,
-        ThreadPoolExecutor(1) as writer,
     ):
         assert job.gate is not None  # a model that cannot be loaded ends the run, not each of its tiles
         depth = batches_ahead(run.plan)
         readings = ahead(reader, partial(read, job), ask(run, batches, attempts), depth)
         scored = ahead(models(), partial(score, job), readings, depth)
-        records = list(ahead(writer, partial(write, run, attempts), timed(scored), depth))
+        records = [write(run, attempts, batch) for batch in timed(scored)]
     return report_span(records, time.monotonic() - started)
 
 

@@ -64,7 +64,7 @@ def bundle_folder(room: str) -> Path:
 def _bundle(model: str, room: str) -> Bundle:
     from classifiers.bundle import load_bundle
 
-    return load_bundle(model, bundle_folder(room))
+    return load_bundle(model, bundle_folder(room), whole=False)
 
 
 def _runtime(model: str, room: str, wanted: Wanted | None) -> RuntimeName | None:

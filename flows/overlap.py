@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import cache
 from typing import TypeVar
+
+from classifiers.machine import own_cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,5 +33,4 @@ def ahead(pool: Executor, do: Callable[[T], R], items: Iterable[T], depth: int) 
 @cache
 def models() -> Executor:
     """Where models compute, for all spans of this process: a thread per core, so a span that is left alone has them all."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return ThreadPoolExecutor(cores or 1, "model")
+    return ThreadPoolExecutor(own_cores(), "model")

@@ -43,7 +43,7 @@ def publish(
     run.write_tiles(tiles)
     run.write("areas.csv", areas_csv(summary).encode())
     picture = io.BytesIO()
-    draw_overview(run, tiles, summary).save(picture, format="PNG")
+    draw_overview(run, tiles, summary).save(picture, format="PNG", compress_level=3)
     run.write("overview.png", picture.getvalue())
     run.write("report.html", render_report(run, tiles, summary, picture.getvalue()).encode())
     run.write("summary.json", (json.dumps(summary, indent=2) + "\n").encode())

@@ -42,12 +42,11 @@ def segment_span(run_path: str, batches: list[SegmentBatch]) -> SpanReport:
         open_job(run.plan) as job,
         run.attempts("segment") as attempts,
         ThreadPoolExecutor(1) as reader,
-        ThreadPoolExecutor(1) as writer,
     ):
         assert job.segmenter is not None  # a model that cannot be loaded ends the run, not each of its tiles
         readings = ahead(reader, partial(read, job), ask(run, batches, attempts), TILES_AHEAD)
         labelled = ahead(models(), partial(label, job), readings, TILES_AHEAD)
-        records = list(ahead(writer, partial(write, run, attempts), gather(batches, labelled), 1))
+        records = [write(run, attempts, batch) for batch in gather(batches, labelled)]
     return report_span(records, time.monotonic() - started)
 
 
