@@ -157,10 +157,13 @@ def _find(path_or_name: str | Path, shipped: Path) -> Path:
             f"{text!r} is not the name of a shipped bundle (those hold no slash): {_names(shipped)}. "
             f"For a folder of your own write its path, such as ./my-bundle; bundles behind a URL are not fetched."
         )
-    if not folder.is_dir():
+    try:
+        if folder.is_dir():
+            return folder
         why = "is a file, a bundle is a folder" if folder.exists() else "does not exist"
-        raise BadInput(f"{folder} {why}. Shipped bundles: {_names(shipped)}.")
-    return folder
+    except OSError as error:
+        why = f"can not be looked at: {error.strerror}"
+    raise BadInput(f"{folder!s:.300} {why}. Shipped bundles: {_names(shipped)}.")
 
 
 def _names(shipped: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -30,7 +31,11 @@ def ahead(pool: Executor, do: Callable[[T], R], items: Iterable[T], depth: int) 
         yield begun.popleft().result()
 
 
-@cache
 def models() -> Executor:
     """Where models compute, for all spans of this process: a thread per core, so a span that is left alone has them all."""
-    return ThreadPoolExecutor(own_cores(), "model")
+    return _models_of(os.getpid())  # a forked process has none of its parent's threads
+
+
+@cache
+def _models_of(process: int) -> Executor:
+    return ThreadPoolExecutor(own_cores(), f"model-{process}")

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from classifiers.bundle_contract import Wanted
 from classifiers.gate import positive_columns
 from classifiers.protocol import Classifier, ModelId
@@ -23,6 +25,7 @@ from tiling.info import ImageInfo, PixelSize, Plane, native_plane, plane_at
 from tiling.open import gdal_path, open_source
 from tiling.pixel_area import pixel_areas
 from tiling.source import Pixels, Source, SourceSpec
+from tiling.stack import TileStack
 
 log = logging.getLogger("tilegate")
 
@@ -55,7 +58,7 @@ def draft_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
     finally:
         source.close()
     tile = final.tile
-    return RunPlan(
+    plan = RunPlan(
         name=final.name,
         source=spec,
         identity="",
@@ -67,6 +70,8 @@ def draft_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
         models={"gate": _identity(gate), "segmenter": _identity(segmenter)},
         recipe=final.model_dump(mode="json"),
     )
+    require_side(plan, gate)
+    return plan
 
 
 def fit_cuts(source: Source, recipe: Recipe) -> Recipe:
@@ -198,6 +203,25 @@ def fill_gate(recipe: Recipe, info: ImageInfo, fine: Plane, gate: Classifier) ->
     downsample = recipe.gate.downsample or own_downsample(fine_size, gate.model)
     require_pixel_size(info, fine_size.times((downsample, downsample)), gate.model)
     return _with(recipe, gate={"threshold": threshold, "downsample": downsample})
+
+
+def require_side(plan: RunPlan, gate: Classifier) -> None:
+    """Raise BadInput when the gate cannot score tiles of the planned side: now, and not at each of them."""
+    side = plan.gate_tile_px
+    blank = TileStack(
+        tiles=(plan.gate_grid.tile(0, 0),),
+        pixels=np.zeros((1, len(gate.bands), side, side), plan.image.dtype),
+        valid=np.ones((1, side, side), bool),
+    )
+    try:
+        gate.score(blank)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever a network says of a side it was not made for
+        raise BadInput(
+            f"{gate.model.name} cannot score tiles of {side} x {side} px, which tile.size_px = {plan.grid.tile_px} makes "
+            f"of them on its plane: {' '.join(str(error).split()):.300}. Choose another tile.size_px."
+        ) from error
 
 
 def own_downsample(fine: PixelSize, gate: ModelId) -> float:

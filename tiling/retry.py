@@ -24,10 +24,12 @@ class GaveUp(Exception):
 class Patience:
     """How often to try, and how long to wait in between."""
 
-    attempts: int = 8
+    attempts: int = 10
     first_delay_s: float = 0.4
     """The longest first wait; every further one may be twice as long. The wait itself is anything from 0 to that, so
     that many readers who failed together do not come back together."""
+    longest_delay_s: float = 4.0
+    """No wait is longer: a server that fails half of the time is better asked often than seldom."""
     last_start_s: float = 20.0
     """No attempt starts later than that."""
     sleep: Callable[[float], object] = time.sleep
@@ -42,7 +44,7 @@ def retrying(do: Callable[[], T], may_pass: Callable[[Exception, int], bool], pa
         try:
             return do()
         except Exception as error:
-            wait = patience.uniform(0, patience.first_delay_s * 2 ** (attempt - 1))
+            wait = patience.uniform(0, min(patience.longest_delay_s, patience.first_delay_s * 2 ** (attempt - 1)))
             elapsed = patience.clock() - started
             if attempt == patience.attempts or not may_pass(error, attempt) or elapsed + wait > patience.last_start_s:
                 raise GaveUp(attempt, elapsed) from error

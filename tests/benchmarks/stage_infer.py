@@ -65,7 +65,7 @@ def bare_model(folder: Path, side: int, batch: int) -> Callable[[Any, str], dict
 
     The precision of the runtime that tilegate chose is the limit and comes first.
     """
-    import openvino as ov
+    from classifiers.openvino_quiet import ov
 
     document, core = json.loads((folder / "bundle.json").read_text()), ov.Core()
     if not (folder / "model.xml").exists():

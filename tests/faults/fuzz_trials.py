@@ -321,7 +321,10 @@ def weight_trials(count: int) -> list[Trial]:
             made[str(one)] = f"{name} {_break(one / name, number, 'weights')}"
             seal(one)
         script = str(HERE / "fuzz_models.py")
-        ended = call(zygote, result, "load", *made, script=script, env={"OMP_NUM_THREADS": "1"})
+        # threads take address space, not memory: two runtimes in one process reserve more than a run does
+        ended = call(
+            zygote, result, "load", *made, script=script, env={"OMP_NUM_THREADS": "1"}, as_bytes=16 * ADDRESS_SPACE
+        )
         told = [json.loads(line) for line in ended.out.splitlines()]
         codes = {row["folder"]: row["code"] for row in told if "code" in row}
         for path, how in made.items():

@@ -166,3 +166,11 @@ def test_the_doctor_says_what_auto_picks(monkeypatch, hardware, words):
     found = {check.name: check for check in examine()}["models"]
     assert found.ok
     assert found.found.startswith(words)
+
+
+def test_tiles_too_small_for_the_gate_are_refused_before_anything_is_written(rgb, tilegate, tmp_path):
+    """Four pixels of a gate that halves its side five times."""
+    done = tilegate("run", rgb(), "--recipe", "forest", "--set", "tile.size_px=16", "--out", tmp_path / "run")
+    assert done.code == 2
+    assert "forest-gate cannot score tiles of 4 x 4 px" in done.err
+    assert not (tmp_path / "run").exists()
