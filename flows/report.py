@@ -91,6 +91,8 @@ def _provenance(summary: dict[str, Any]) -> str:
         "gate": f"{gate['model']}, threshold {gate['threshold']:g}",
         "segmenter": segmenter["model"],
         "cut": segmenter["cut"] if segmenter["cut"] is not None else "",
+        "ran on": ", ".join(dict.fromkeys(filter(None, (gate.get("runtime"), segmenter.get("runtime"))))),
+        "read by": summary["image"].get("reader", ""),
         "fingerprint": summary["fingerprint"],
         "versions": ", ".join(f"{name} {number}" for name, number in summary["versions"].items()),
         "seconds": ", ".join(f"{name} {value}" for name, value in summary["seconds"].items()),
