@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from threading import Lock
 
 from classifiers.gate import positive_columns
@@ -13,12 +15,18 @@ from downstream.protocol import Segmenter
 from flows.models import open_gate, open_segmenter
 from flows.recipe import Recipe
 from storage.plan import RunPlan
+from storage.run import Run
 from tiling.errors import BadInput
 from tiling.info import ImageInfo, Plane
 from tiling.open import open_source
 from tiling.pixel_area import PixelAreas, pixel_areas
 from tiling.source import LostSource, Pixels, Source
+from tiling.stack import blank_stack
 from tiling.window import Window
+
+M_MMAP_THRESHOLD = -3
+KEPT_BYTES = 2**18
+"""Arrays of more bytes come from the machine and go back to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +68,15 @@ class Job:
         return [self.plan.image.bands.index(name) for name in model.bands]
 
 
+def prepare(run_path: str) -> None:
+    """Compile the segmenter for the tiles it will get, while the gate works; what goes wrong shows at its first tile."""
+    plan = Run.open(run_path).plan
+    recipe = Recipe.model_validate(plan.recipe)
+    with suppress(Exception):
+        segmenter = open_segmenter(recipe.segment.model, recipe.segment.cut, recipe.segment.runtime)
+        segmenter.segment(blank_stack(plan.grid.tile(0, 0), len(segmenter.bands), plan.image.dtype))
+
+
 class TakingTurns:
     """A source that the threads of one span share: the reader, and a gate that looks twice at an empty tile."""
 
@@ -90,9 +107,21 @@ def open_again(plan: RunPlan) -> Source:
         return LostSource(plan.image, str(error))
 
 
+@cache
+def free_early() -> None:
+    """Have glibc give arrays back to the machine when they are freed.
+
+    It learns from the first array it frees to keep all up to 32 MB for the thread that made them, and tiles wander
+    through many threads. A value that is set is not learnt (mallopt(3)).
+    """
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+
+
 @contextmanager
 def open_job(plan: RunPlan) -> Iterator[Job]:
     """Open the image of a plan, and close it again."""
+    free_early()
     source = open_again(plan)
     try:
         recipe = Recipe.model_validate(plan.recipe)

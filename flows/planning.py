@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from classifiers.bundle_contract import Wanted
 from classifiers.gate import positive_columns
 from classifiers.protocol import Classifier, ModelId
@@ -25,7 +23,7 @@ from tiling.info import ImageInfo, PixelSize, Plane, native_plane, plane_at
 from tiling.open import gdal_path, open_source
 from tiling.pixel_area import pixel_areas
 from tiling.source import Pixels, Source, SourceSpec
-from tiling.stack import TileStack
+from tiling.stack import blank_stack
 
 log = logging.getLogger("tilegate")
 
@@ -208,13 +206,8 @@ def fill_gate(recipe: Recipe, info: ImageInfo, fine: Plane, gate: Classifier) ->
 def require_side(plan: RunPlan, gate: Classifier) -> None:
     """Raise BadInput when the gate cannot score tiles of the planned side: now, and not at each of them."""
     side = plan.gate_tile_px
-    blank = TileStack(
-        tiles=(plan.gate_grid.tile(0, 0),),
-        pixels=np.zeros((1, len(gate.bands), side, side), plan.image.dtype),
-        valid=np.ones((1, side, side), bool),
-    )
     try:
-        gate.score(blank)
+        gate.score(blank_stack(plan.gate_grid.tile(0, 0), len(gate.bands), plan.image.dtype))
     except MemoryError:
         raise
     except Exception as error:  # whatever a network says of a side it was not made for

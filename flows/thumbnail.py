@@ -21,8 +21,8 @@ from tiling.source import Pixels
 from tiling.window import Window
 
 Floats = NDArray[np.float64]
-SAMPLES = 4
-"""Stored pixels looked at under one thumbnail pixel, along each side: a picture needs no more."""
+SAMPLES, MASK_SAMPLES = 2, 4
+"""Stored pixels looked at under one thumbnail pixel, along each side: a picture needs no more, what is rare does."""
 
 
 def thumbnail_shape(run: Run, longest_px: int) -> tuple[int, int]:
@@ -90,7 +90,8 @@ def covering(windows: Sequence[Window]) -> Window:
 def shrink(array: Any, windows: Iterable[Window], shape: tuple[int, int], label: int | None = None) -> Floats:
     """(band, h, w) means of an array (…, y, x), or one label's share; outside of `windows` it holds nothing but 0."""
     bands = 1 if array.ndim == 2 else array.shape[0]
-    rows, cols = (_samples(side, small) for side, small in zip(array.shape[-2:], shape, strict=True))
+    many = SAMPLES if label is None else MASK_SAMPLES
+    rows, cols = (_samples(side, small, many) for side, small in zip(array.shape[-2:], shape, strict=True))
     total = np.zeros((bands, *shape))
     for window in windows:
         part_y, part_x = window.slices
@@ -118,8 +119,8 @@ class _Samples(NamedTuple):
         return np.arange(-(-start_px // self.step_px), -(-stop_px // self.step_px))
 
 
-def _samples(side_px: int, small_px: int) -> _Samples:
-    step = max(1, int(side_px / small_px / SAMPLES))
+def _samples(side_px: int, small_px: int, many: int) -> _Samples:
+    step = max(1, round(side_px / small_px / many))
     middles = np.arange(0, side_px, step) + 0.5
     return _Samples(step, (middles * (small_px / side_px)).astype(np.intp).clip(max=small_px - 1))
 

@@ -67,24 +67,25 @@ class RasterSource:
     def __init__(self, spec: SourceSpec) -> None:
         """Open the files and read their headers. Raises BadInput when they are not one usable image."""
         self._files: list[_File] = []
+        self._uris, self._nodata = spec.uris, spec.nodata
         with _gdal(spec.uri):
             try:
-                self._uris = spec.uris
-                self._files = [_File(uri, _open(uri)) for uri in spec.uris]
-                datasets = [file.base for file in self._files]
-                require_one_grid(datasets, spec.uris)
-                for file in self._files:
-                    require_companions(file.base, file.uri)
-                self._bands = name_bands(datasets, spec)
-                self._info = info_of(datasets, self._bands, spec)
-                self._nodata = spec.nodata
-                self._shapes = _level_shapes(self._files)
-                self._scales = [
-                    (self._shapes[0][0] / height, self._shapes[0][1] / width) for height, width in self._shapes
-                ]
+                patiently(spec.uris, lambda: self._read_headers(spec), self.close)
             except BaseException:
                 self.close()
                 raise
+
+    def _read_headers(self, spec: SourceSpec) -> None:
+        """All that is known before a pixel is read. Raises BadInput, or what GDAL and the network say."""
+        self._files = [_File(uri, _open(uri)) for uri in spec.uris]
+        datasets = [file.base for file in self._files]
+        require_one_grid(datasets, spec.uris)
+        for file in self._files:
+            require_companions(file.base, file.uri)
+        self._bands = name_bands(datasets, spec)
+        self._info = info_of(datasets, self._bands, spec)
+        self._shapes = _level_shapes(self._files)
+        self._scales = [(self._shapes[0][0] / height, self._shapes[0][1] / width) for height, width in self._shapes]
 
     @property
     def info(self) -> ImageInfo:

@@ -21,7 +21,7 @@ os.environ["GDAL_SKIP"] = " ".join(sorted({*os.environ.get("GDAL_SKIP", "").spli
 # ^ read once, when GDAL registers its formats: so a VRT cannot name a service, either. MEM is needed inside GDAL.
 
 ENVIRONMENT = {
-    "GDAL_CACHEMAX": 128 * 2**20,
+    "GDAL_CACHEMAX": 96 * 2**20,
     # ^ bytes, whatever GDAL's own manual says: rasterio hands the number on as such, and text is refused. Without it
     # every window decodes again each block that it shares with its neighbours. The default is 5 % of the machine
     "GDAL_HTTP_MAX_RETRY": 2,

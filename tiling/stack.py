@@ -49,6 +49,12 @@ class MaskStack:
     """Names of labels 1, 2, …"""
 
 
+def blank_stack(tile: Tile, bands: int, dtype: str) -> TileStack:
+    """One tile of zeros, all of it valid: to try a model on before there are pixels."""
+    shape = tile.read.shape_px
+    return TileStack(tiles=(tile,), pixels=np.zeros((1, bands, *shape), dtype), valid=np.ones((1, *shape), bool))
+
+
 def read_stack(source: Source, tiles: Sequence[Tile], plane: Plane) -> TileStack:
     """Read each tile with its halo, at least one."""
     reads = [source.read(tile.read, plane) for tile in tiles]
