@@ -28,7 +28,7 @@ check: install  ## lint, format, strict types, architecture
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-bench: install  ## speed and memory against a plain loop and against the limits; an hour; ARGS=--quick takes minutes
+bench: install  ## speed and memory against a plain loop and against the limits; forty minutes; ARGS=--quick takes a few
 	$(BIN)/python tests/benchmarks/bench.py $(ARGS)
 
 clean:  ## remove what was made
