@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import cache
+from threading import Thread
 from typing import TypeVar
 
 from classifiers.machine import own_cores
@@ -29,6 +30,20 @@ def ahead(pool: Executor, do: Callable[[T], R], items: Iterable[T], depth: int) 
             yield begun.popleft().result()
     while begun:
         yield begun.popleft().result()
+
+
+def begun(do: Callable[[], R]) -> Future[R]:
+    """do() in a thread of its own, which nobody waits for: leaving the program early leaves it, too."""
+    promise: Future[R] = Future()
+
+    def keep() -> None:
+        try:
+            promise.set_result(do())
+        except BaseException as error:  # raised by result(), where somebody asks
+            promise.set_exception(error)
+
+    Thread(target=copy_context().run, args=(keep,), daemon=True).start()
+    return promise
 
 
 def models() -> Executor:

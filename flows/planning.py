@@ -13,12 +13,13 @@ from classifiers.protocol import Classifier, ModelId
 from classifiers.rules import RULES, Rule, find_rule
 from downstream.protocol import Segmenter
 from flows.models import gate_runtime, open_gate, open_segmenter, segmenter_runtime, settled
+from flows.overlap import begun, models
 from flows.recipe import Recipe
 from storage.plan import RunPlan
 from tiling.coarse import read_coarse
 from tiling.errors import BadInput
 from tiling.grid import TileGrid
-from tiling.identity import image_identity
+from tiling.identity import content_digests, image_identity
 from tiling.info import ImageInfo, PixelSize, Plane, native_plane, plane_at
 from tiling.open import gdal_path, open_source
 from tiling.pixel_area import pixel_areas
@@ -35,8 +36,9 @@ RULE_DOWNSAMPLE = 8.0
 
 def make_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
     """Everything a run needs to know, decided now. Raises BadInput with what to do instead."""
+    content = begun(lambda: content_digests(spec))
     draft = draft_plan(spec, recipe)
-    return replace(draft, identity=image_identity(draft.source))
+    return replace(draft, identity=image_identity(draft.source, content.result()))
 
 
 def draft_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
@@ -46,7 +48,8 @@ def draft_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
     try:
         fitted = fit_cuts(source, recipe)
         fitted = choose_runtimes(fitted)
-        gate, segmenter = open_gate(*_gate(fitted)), open_segmenter(*_segment(fitted))
+        later = models().submit(open_segmenter, *_segment(fitted))
+        gate, segmenter = open_gate(*_gate(fitted)), later.result()
         spec, info = require_bands(spec, source.info, needed_bands(segmenter, gate), fitted.name)
         for model in (gate.model, segmenter.model):
             require_dtype(info, model)

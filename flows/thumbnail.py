@@ -98,7 +98,9 @@ def shrink(array: Any, windows: Iterable[Window], shape: tuple[int, int], label:
         block = np.asarray(array[..., part_y, part_x])
         y, x = rows.within(window.y, window.y_stop), cols.within(window.x, window.x_stop)
         if y.size and x.size:
-            block = block[..., (y * rows.step_px - window.y)[:, None], x * cols.step_px - window.x]
+            block = block[
+                ..., y[0] * rows.step_px - window.y :: rows.step_px, x[0] * cols.step_px - window.x :: cols.step_px
+            ]
             block = (block if label is None else block == label).reshape(bands, y.size, x.size)
             places = rows.places[y], cols.places[x]
             into = tuple(slice(along[0], along[-1] + 1) for along in places)

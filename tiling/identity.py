@@ -13,23 +13,30 @@ from tiling.source import SourceSpec
 SAMPLE_PX = 256
 
 
-def image_identity(spec: SourceSpec) -> str:
+def image_identity(spec: SourceSpec, content: bytes) -> str:
     """sha256 of the image's bytes; of its header and a thumbnail where the bytes are far away (URLs).
 
-    Local files are read whole, about a second per gigabyte, with the masks and overviews GDAL keeps beside them. Files
-    that only point to others (VRT, MRXS) also count by their thumbnail, so a changed part shows unless it is smaller
-    than the thumbnail resolves.
+    content: see content_digests. Files that only point to others (VRT, MRXS) also count by their thumbnail, so a changed
+    part shows unless it is smaller than the thumbnail resolves.
     """
-    digest = hashlib.sha256()
-    uris = [gdal_path(uri) for uri in spec.uris]
-    for uri in uris:
+    digest = hashlib.sha256(content)
+    if any(is_remote(uri) or path_points_elsewhere(uri) for uri in map(gdal_path, spec.uris)):
+        digest.update(_thumbnail(spec))
+    return digest.hexdigest()
+
+
+def content_digests(spec: SourceSpec) -> bytes:
+    """sha256 of each local file and of the masks and overviews GDAL keeps beside it, 32 bytes each.
+
+    They are read whole, about a second per gigabyte. Raises OSError.
+    """
+    digests = []
+    for uri in map(gdal_path, spec.uris):
         if not is_remote(uri):
             for path in (Path(uri), *(side for end in (".msk", ".ovr") if (side := Path(uri + end)).exists())):
                 with path.open("rb") as file:
-                    digest.update(hashlib.file_digest(file, "sha256").digest())
-    if any(is_remote(uri) or path_points_elsewhere(uri) for uri in uris):
-        digest.update(_thumbnail(spec))
-    return digest.hexdigest()
+                    digests.append(hashlib.file_digest(file, "sha256").digest())
+    return b"".join(digests)
 
 
 def path_points_elsewhere(uri: str) -> bool:

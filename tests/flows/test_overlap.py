@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.overlap import ahead, models
+from flows.overlap import ahead, begun, models
 
 CHOSEN: ContextVar[str] = ContextVar("chosen", default="nothing")
 
@@ -88,3 +88,10 @@ def test_all_spans_share_one_pool_of_models():
     with ThreadPoolExecutor(6) as spans:
         list(spans.map(lambda _: list(ahead(models(), compute, range(8), 4)), range(6)))
     assert 1 <= most <= models()._max_workers
+
+
+def test_what_is_begun_answers_or_raises_where_it_is_asked() -> None:
+    assert begun(lambda: 2 + 2).result() == 4
+    broken = begun(lambda: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        broken.result()
