@@ -14,12 +14,18 @@ from tiling.info import PixelSize
 
 Task = Literal["classification", "segmentation"]
 Activation = Literal["sigmoid", "softmax"]
-RuntimeName = Literal["openvino-bf16", "openvino-f32", "openvino-int8", "torch"]
-"""What a network runs on. torch: on CUDA where there is one."""
-Wanted = Literal["auto", "openvino-bf16", "openvino-f32", "openvino-int8", "torch"]
+RuntimeName = Literal["openvino-bf16", "openvino-f32", "openvino-int8", "torch", "numpy"]
+"""What a model runs on. torch: on CUDA where there is one. numpy: classical gates, and they on nothing else."""
+Wanted = Literal["auto", "openvino-bf16", "openvino-f32", "openvino-int8", "torch", "numpy"]
 """What a recipe may ask for."""
 ExportName = Literal["model", "model-int8"]
 """Stem of the two files of an exported network, .xml and .bin (OpenVINO IR)."""
+CLASSICAL = "classical"
+"""Architecture of gates without a network: hand-made features and a classical classifier."""
+FeatureName = Literal["colour", "lbp", "glcm", "hog", "words", "fisher"]
+"""What a classical gate describes a tile by; see classifiers/classical/describe.py."""
+ClassifierName = Literal["logistic", "svm", "knn", "tree", "forest"]
+"""What decides then."""
 
 
 def _different(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -29,6 +35,7 @@ def _different(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1), AfterValidator(_different)]
+Features = Annotated[tuple[FeatureName, ...], Field(min_length=1), AfterValidator(_different)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -89,6 +96,27 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """What the tiles looked like that a gate was calibrated on (see classifiers/domain.py)."""
+
+    tiles: Annotated[int, Field(ge=2)]
+    """How many."""
+    mean: tuple[float, ...]
+    """(k,) of their descriptors."""
+    precision: tuple[tuple[float, ...], ...]
+    """(k, k) inverse of the descriptors' covariance, so distances are Mahalanobis'."""
+    limit: Annotated[float, Field(gt=0)]
+    """Distance that 99 of 100 held-out tiles stay below."""
+    descriptor: Literal[1] = 1
+    """Version of what a tile is described by: another one can not be compared."""
+
+    def __post_init__(self) -> None:
+        size = len(self.mean)
+        if not size or {len(row) for row in self.precision} != {size} or len(self.precision) != size:
+            raise ValueError(f"a domain of {size} numbers needs {size} x {size} in its precision")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
     """A model's weights and the contract they are used under: the only thing prediction needs."""
 
@@ -97,8 +125,8 @@ class Bundle:
     path: Path
     """Its folder."""
     architecture: str
-    """timm's name of the network (classification) or smp's (segmentation)."""
-    hyperparameters: Mapping[str, str | int | tuple[int, ...]]
+    """timm's name of the network (classification) or smp's (segmentation); CLASSICAL for gates without one."""
+    hyperparameters: Mapping[str, str | int | tuple[int, ...] | tuple[str, ...]]
     """Arguments the architecture is built with, such as encoder_name."""
     task: Task
     """What it does: classes per tile, or per pixel."""
@@ -140,6 +168,10 @@ class Bundle:
     """The network for other runtimes than torch; may be empty."""
     drift: Mapping[RuntimeName, Drift] = field(default_factory=dict)
     """What was measured when it was exported; int8 without an export of it was measured and refused."""
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """How the data it was trained on writes its classes (see DataSettings.classes); empty = as they are called."""
+    domain: Domain | None = None
+    """Gates: what the calibrated tiles looked like."""
 
     @property
     def model(self) -> ModelId:
@@ -152,6 +184,11 @@ class Bundle:
             threshold=self.threshold,
             dtype=self.dtype,
         )
+
+    @property
+    def classical(self) -> bool:
+        """Whether it is a gate without a network."""
+        return self.architecture == CLASSICAL
 
     @property
     def channels(self) -> int:

@@ -19,12 +19,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from classifiers.bundle_contract import (
+    CLASSICAL,
     Bundle,
     Calibration,
+    ClassifierName,
     Digest,
+    Domain,
     Drift,
     Export,
     ExportName,
+    Features,
     Names,
     RuntimeName,
     Share,
@@ -36,6 +40,8 @@ from tiling.info import PixelSize
 BACKGROUND = "background"
 DIMENSIONS = ("batch", "channel", "height", "width")
 UNET = ("encoder_name", "encoder_depth", "decoder_channels")
+GATE = "global_pool, img_size, zoom and parents"
+HAND_MADE = ("features", "classifier")
 MLM_TASKS: Mapping[Task, str] = {"classification": "scene-classification", "segmentation": "semantic-segmentation"}
 NAME, SHA256 = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", r"^[0-9a-f]{64}$"
 IN_WORDS = {NAME: "must be a plain name of letters, digits, '_', '.' and '-'", SHA256: "must be 64 hexadecimal digits"}
@@ -121,13 +127,17 @@ class Output(Strict):
 
 
 class Network(Strict):
-    """All a network is built with; nothing in here can name a file or a URL. No default is ever used."""
+    """All a network, or a gate without one, is built with; nothing in here can name a file or a URL. No default is ever used."""
 
     encoder_name: Name = ""
     encoder_depth: int = Field(0, ge=3, le=5)
     decoder_channels: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = ()
     global_pool: Literal["avg", "max", "avgmax", "catavgmax"] = "avg"
     img_size: int = Field(0, ge=1, le=4096)
+    zoom: int = Field(1, ge=2, le=8)
+    parents: tuple[Annotated[int, Field(ge=-1, le=255)], ...] = ()
+    features: Features = ("colour",)
+    classifier: ClassifierName = "forest"
 
 
 class Document(Strict):
@@ -137,7 +147,7 @@ class Document(Strict):
     mlm_name: Name
     mlm_architecture: Name
     mlm_hyperparameters: Network
-    mlm_framework: Literal["PyTorch"]
+    mlm_framework: Literal["PyTorch", "scikit-learn"]
     mlm_tasks: tuple[Literal["scene-classification", "semantic-segmentation"]]
     mlm_pretrained: Any = None
     mlm_pretrained_source: str | None
@@ -154,6 +164,8 @@ class Document(Strict):
     tilegate_calibration: Calibration | None
     tilegate_exports: dict[ExportName, Export] = {}
     tilegate_drift: dict[RuntimeName, Drift] = {}
+    tilegate_labels: dict[str, tuple[str, ...]] = {}
+    tilegate_domain: Domain | None = None
     mlm_framework_version: Any = None
     mlm_total_parameters: Any = None
     mlm_batch_size_suggestion: Any = None
@@ -196,10 +208,17 @@ class Document(Strict):
         """Those of the other task, or channels for another depth."""
         network, task = self.mlm_hyperparameters, self.mlm_tasks[0]
         given, depth, channels = network.model_fields_set, network.encoder_depth, len(network.decoder_channels)
-        if self.segments and given != set(UNET):
+        classical = self.mlm_architecture == CLASSICAL
+        if classical != (self.mlm_framework == "scikit-learn"):
+            yield f"mlm:framework of {self.mlm_architecture} is {'scikit-learn' if classical else 'PyTorch'}"
+        if classical and (self.segments or given - {"parents"} != set(HAND_MADE)):
+            yield f"mlm:hyperparameters of {CLASSICAL}, a gate, are {' and '.join(HAND_MADE)}; parents at most besides"
+        elif self.segments and given - {"zoom"} != set(UNET):
             yield f"mlm:hyperparameters of {task} are {', '.join(UNET)}, not {', '.join(sorted(given)) or 'none'}"
-        elif not self.segments and given & set(UNET):
-            yield f"mlm:hyperparameters of {task} are global_pool and img_size at most, not {', '.join(sorted(given))}"
+        elif not self.segments and given & {*UNET, *(() if classical else HAND_MADE)}:
+            yield f"mlm:hyperparameters of {task} are {GATE} at most, not {', '.join(sorted(given))}"
+        elif network.parents and not _is_tree(network.parents, len(self.classes)):
+            yield f"mlm:hyperparameters: parents {list(network.parents)} are no tree of {len(self.classes)} classes"
         elif channels != depth:
             yield f"mlm:hyperparameters: decoder_channels has {channels} entries for an encoder_depth of {depth}"
 
@@ -219,9 +238,18 @@ class Document(Strict):
             "metrics": MappingProxyType(self.tilegate_metrics),
             "exports": MappingProxyType(self.tilegate_exports),
             "drift": MappingProxyType(self.tilegate_drift),
+            "labels": MappingProxyType(self.tilegate_labels),
             "contract_sha256": contract_sha256,
         }
         return Bundle(**{field.name: flat[field.name] for field in fields(Bundle)})
+
+
+def _is_tree(parents: tuple[int, ...], count: int) -> bool:
+    """Whether each class has a parent or -1, and nobody is his own ancestor."""
+    above = list(parents)
+    for _ in parents:
+        above = [parents[i] if 0 <= i < len(parents) else i for i in above]
+    return len(parents) == count and set(above) == {-1}
 
 
 def from_json(text: bytes, folder: Path) -> Bundle:
@@ -250,7 +278,7 @@ def to_json(bundle: Bundle) -> bytes:
     flat = {field.name: getattr(bundle, field.name) for field in fields(Bundle)} | {
         "schema": 1,
         "hyperparameters": dict(bundle.hyperparameters),
-        "framework": "PyTorch",
+        "framework": "scikit-learn" if bundle.classical else "PyTorch",
         "tasks": [MLM_TASKS[bundle.task]],
         "pretrained": bundle.pretrained_source is not None,
         "input": [_input(bundle)],
@@ -258,9 +286,10 @@ def to_json(bundle: Bundle) -> bytes:
         "metrics": dict(bundle.metrics),
         "exports": dict(bundle.exports),
         "drift": dict(bundle.drift),
+        "labels": dict(bundle.labels),
     }
     keys = {field.alias: name.partition("_")[2] for name, field in Document.model_fields.items()}
-    told = {name for name in flat if name not in {"exports", "drift"} or flat[name]}  # bundles of torch alone lack them
+    told = {name for name in flat if name not in {"exports", "drift", "labels", "domain"} or flat[name]}
     values = {key: flat[name] for key, name in keys.items() if name in told}
     return (json.dumps(values, indent=1, ensure_ascii=False, default=asdict) + "\n").encode()
 

@@ -1,4 +1,4 @@
-"""The gate as a network: a bundle's, on any runtime."""
+"""The gate of a bundle, a network or not, on any runtime."""
 
 from __future__ import annotations
 
@@ -32,12 +32,16 @@ class NetworkGate:
 
 
 def open_network_gate(bundle: Bundle, name: RuntimeName) -> NetworkGate:
-    """The bundle's network on the runtime of that name. Imports torch for torch only."""
+    """The bundle's model on the runtime of that name. Imports torch for torch only."""
     require_task(bundle, "classification")
     if name == "torch":
         from classifiers.torch_gate import torch_gate
 
         return NetworkGate(bundle, torch_gate(bundle))
+    if name == "numpy":
+        from classifiers.classical.numpy_runtime import open_classical
+
+        return NetworkGate(bundle, open_classical(bundle))
     from classifiers.openvino_runtime import open_openvino
 
     return NetworkGate(bundle, open_openvino(bundle, name))

@@ -60,8 +60,8 @@ class Machine:
 def choose_runtime(bundle: Bundle, wanted: Wanted, machine: Machine) -> RuntimeName:
     """The runtime that was asked for, or, for auto, the fastest that is known to answer as torch does.
 
-    Raises BadInput for one that the bundle or the machine has not. Whoever asks for openvino-bf16 gets it, whatever
-    its drift; int8 is for those who ask.
+    A classical gate has numpy and nothing else. Raises BadInput for one that the bundle or the machine has not. Whoever
+    asks for openvino-bf16 gets it, whatever its drift; int8 is for those who ask.
     """
     if wanted == "auto":
         return _best(bundle, machine)
@@ -74,6 +74,8 @@ def choose_runtime(bundle: Bundle, wanted: Wanted, machine: Machine) -> RuntimeN
 
 
 def _best(bundle: Bundle, machine: Machine) -> RuntimeName:
+    if bundle.classical:
+        return "numpy"
     if machine.cuda or "model" not in bundle.exports:
         return "torch"
     return "openvino-bf16" if machine.bf16 and not bf16_doubt(bundle) else "openvino-f32"
@@ -81,7 +83,11 @@ def _best(bundle: Bundle, machine: Machine) -> RuntimeName:
 
 def _hindrances(bundle: Bundle, wanted: RuntimeName, machine: Machine) -> Iterator[str]:
     """Why a runtime can not be had, most telling first; nothing when it can."""
-    if wanted == "torch":
+    if bundle.classical and wanted != "numpy":
+        yield "it is a classical gate, there is no network in it"
+    if wanted == "numpy" and not bundle.classical:
+        yield "numpy runs classical gates, and this is a network"
+    if bundle.classical or wanted in {"torch", "numpy"}:
         return
     if wanted == "openvino-int8" and "model-int8" not in bundle.exports:
         refused = bundle.drift.get("openvino-int8")

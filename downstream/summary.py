@@ -66,6 +66,6 @@ def class_areas(
 
 
 def merge_stages(gate: Sequence[TileRecord], segment: Sequence[TileRecord]) -> list[TileRecord]:
-    """One record per tile: the segmenter's where it looked, with the gate's score kept."""
+    """One record per tile: the segmenter's where it looked, with what the gate found kept."""
     later = {(tile.row, tile.col): tile for tile in segment}
-    return [replace(later.get((tile.row, tile.col), tile), score=tile.score) for tile in gate]
+    return [replace(later.get((tile.row, tile.col), tile), score=tile.score, distance=tile.distance) for tile in gate]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import segmentation_models_pytorch as smp
 from torch import nn
 
 from classifiers.answers import require_task
 from classifiers.bundle import Bundle
+from classifiers.torch_layers import Zoomed
 from classifiers.torch_runtime import TorchRuntime, load_weights, use_threads
 from tiling.errors import BadInput
 
@@ -24,13 +27,13 @@ def build_segmenter(bundle: Bundle) -> nn.Module:
     """The bundle's network with random weights, without its encoder's pretrained ones: nothing is downloaded."""
     if bundle.architecture != "Unet":
         raise BadInput(f"{bundle.path}: the architecture is {bundle.architecture!r}; only Unet is supported")
+    arguments: dict[str, Any] = dict(bundle.hyperparameters, in_channels=len(bundle.bands), classes=bundle.channels)
+    zoom = arguments.pop("zoom", 1)
     try:
-        network: nn.Module = smp.Unet(
-            encoder_weights=None, in_channels=len(bundle.bands), classes=bundle.channels, **bundle.hyperparameters
-        )
+        network: nn.Module = smp.Unet(encoder_weights=None, **arguments)
     except (KeyError, RuntimeError) as error:
         raise BadInput(
             f"{bundle.path}: segmentation-models-pytorch {smp.__version__} can not build a Unet of "
             f"{dict(bundle.hyperparameters)}: {error}"
         ) from error
-    return network
+    return Zoomed(network, zoom, dense=True) if zoom > 1 else network

@@ -19,7 +19,7 @@ from prefect.artifacts import (
 )
 from prefect.states import Completed
 
-from flows.display import area_text, bound_text, funnel_lines, rows
+from flows.display import area_text, bound_text, domain_text, funnel_lines, is_foreign, rows
 from flows.holes import hole_rows, holes_of
 from flows.progress import Progress
 from flows.results import ledger_tiles
@@ -54,6 +54,10 @@ class ArtifactProgress:
         if now - self._told_s > PROGRESS_EVERY_S or self._done >= self._tiles:
             update_progress_artifact(self._bar, min(100.0, 100.0 * self._done / max(self._tiles, 1)))
             self._told_s = now
+
+    def warn(self, text: str) -> None:
+        """See Progress."""
+        self._log.warning(text)
 
     def close(self) -> None:
         """See Progress."""
@@ -104,6 +108,7 @@ def summary_markdown(summary: dict[str, Any], out: str) -> str:
     lines = [
         f"# {summary['recipe']}: {Path(summary['image']['uri']).name}",
         *([f"**PARTIAL**: {area_text(area['not_observed'], summary)} not observed"] if area["not_observed"] else []),
+        *([f"**A strange image**: it is {domain_text(summary)}"] if is_foreign(summary) else []),
         "| class | mapped | may be missed by the gate (95 %) |\n|---|---|---|\n"
         + "\n".join(
             f"| {row['name']} | {area_text(row['mapped'], summary)} | {bound_text(row, summary)} |"

@@ -35,6 +35,10 @@ class BarProgress:
         if self._bars.finished:
             self._bars.stop()
 
+    def warn(self, text: str) -> None:
+        """See Progress."""
+        self._bars.console.print(f"WARNING: {text}", markup=False, highlight=False)
+
     def close(self) -> None:
         """Give the terminal back, its cursor too, however the run ended."""
         if self._stage is not None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from flows import cli_models
 from flows.stopping import leaving_on_signals
 from flows.supervise import supervise
 from tiling.address import Redacting, redacted
@@ -134,6 +135,10 @@ def demo(
     from flows.demo import run_demo
 
     run_demo(out, engine or "prefect")
+
+
+for command in (cli_models.train, cli_models.evaluate, cli_models.explain):
+    app.command()(command)
 
 
 def finish(summary: dict[str, Any], out: str, as_json: bool, holes: list[dict[str, Any]] | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from flows.display import area_text, class_lines, funnel_lines
+from flows.display import area_text, class_lines, domain_text, funnel_lines, is_foreign
 from flows.progress import Progress
 from flows.span import SpanReport
 
@@ -19,6 +19,10 @@ class LineProgress:
 
     def advance(self, report: SpanReport) -> None:
         """See Progress."""
+
+    def warn(self, text: str) -> None:
+        """See Progress."""
+        note(f"WARNING: {text}")
 
     def close(self) -> None:
         """See Progress."""
@@ -48,6 +52,8 @@ def summary_text(summary: dict[str, Any], out: str, holes: list[str]) -> str:
         *(f"{count:>12,}  {name:10} {text}" for name, count, text in funnel_lines(summary) if count),
         f"{tiles['total']:>12,}  tiles      ({tiles['audited']:,} of the negatives audited)",
     ]
+    if summary.get("domain", {}).get("tiles"):
+        lines += ["", f"{'WARNING: ' if is_foreign(summary) else ''}the image is {domain_text(summary)}"]
     if summary["status"] == "partial":
         lost = area_text(area["not_observed"], summary)
         lines += ["", f"PARTIAL: {lost} were not observed; the areas above say nothing about them.", *holes]

@@ -66,3 +66,26 @@ def funnel_lines(summary: dict[str, Any]) -> list[tuple[str, int, str]]:
         "planned": "not done yet: NOT observed",
     }
     return [(name, summary["tiles"].get(name, 0), text) for name, text in meaning.items() if name in summary["tiles"]]
+
+
+def where_text(verdict: str, model: str) -> str:
+    """Such as "in part outside the domain of forest-gate"."""
+    return f"{'in part outside' if verdict == 'shifted' else verdict} the domain of {model}"
+
+
+def domain_text(summary: dict[str, Any]) -> str:
+    """Whether the image is like those the gate was calibrated on, with the numbers; empty in summaries of before."""
+    found = summary.get("domain")
+    if found is None:
+        return ""
+    where = (
+        where_text(found["verdict"], summary["gate"]["model"])
+        if found["tiles"]
+        else "not judged against its gate's domain"
+    )
+    return f"{where}: {'; '.join(found['reasons'])}"
+
+
+def is_foreign(summary: dict[str, Any]) -> bool:
+    """Whether to warn of it."""
+    return summary.get("domain", {}).get("verdict") in ("shifted", "outside")

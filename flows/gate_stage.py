@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from classifiers.gate import gate_scores, let_through
 from classifiers.rules import RULES
 from downstream.area import count_pixels
+from flows.domain import distances
 from flows.job import Job, open_job
 from flows.overlap import ahead, models
 from flows.reading import Readings, failed, hole, kind_of, read_batch
@@ -42,7 +43,7 @@ def gate_span(run_path: str, batches: list[BatchKey]) -> SpanReport:
         run.attempts("gate") as attempts,
         ThreadPoolExecutor(1) as reader,
     ):
-        assert job.gate is not None  # a model that cannot be loaded ends the run, not each of its tiles
+        _ = job.gate, job.domain  # what cannot be loaded ends the run, not each of its tiles
         depth = batches_ahead(run.plan)
         readings = ahead(reader, partial(read, job), ask(run, batches, attempts), depth)
         scored = ahead(models(), partial(score, job), readings, depth)
@@ -168,10 +169,12 @@ def score_tiles(job: Job, stack: TileStack, share: NDArray[np.float64]) -> list[
     """What the gate decides. share: (n,) of each tile that holds data. Raises whatever the gate raises."""
     scores = require_scores(job, stack)
     passes = [let_through(float(score), job.threshold) for score in scores]
-    return [
+    decided = [
         _record(job, tile, State.POSITIVE if through else State.NEGATIVE, float(part), float(score))
         for tile, through, part, score in zip(stack.tiles, passes, share, scores, strict=True)
     ]
+    far = distances(stack, job.domain)
+    return [replace(record, distance=one) for record, one in zip(decided, far, strict=True)]
 
 
 def require_scores(job: Job, stack: TileStack) -> NDArray[np.float32]:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from functools import cache
 from threading import Lock
 
+from classifiers.bundle_contract import Domain
 from classifiers.gate import positive_columns
 from classifiers.protocol import Classifier
 from downstream.protocol import Segmenter
+from flows.domain import gate_bundle
 from flows.models import open_gate, open_segmenter
 from flows.recipe import Recipe
 from storage.plan import RunPlan
@@ -52,6 +54,12 @@ class Job:
     def gate(self) -> Classifier:
         """Loaded once per process."""
         return open_gate(self.recipe.gate.model, self.recipe.gate.cut, self.recipe.gate.runtime)
+
+    @property
+    def domain(self) -> Domain | None:
+        """What the gate was calibrated on; read once per process."""
+        bundle = gate_bundle(self.plan)
+        return bundle.domain if bundle else None
 
     @property
     def segmenter(self) -> Segmenter:

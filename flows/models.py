@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 from classifiers.bundle_contract import Bundle, RuntimeName, Wanted
 from classifiers.protocol import Classifier
@@ -13,6 +14,12 @@ from classifiers.rules import RULES, find_rule
 from downstream.protocol import Segmenter
 from downstream.rule_segmenter import RuleSegmenter
 from tiling.errors import BadInput
+
+Kind = Literal["gate", "segmenter"]
+ROOMS: dict[Kind, str] = {"gate": "classifiers", "segmenter": "downstream"}
+"""Whose bundles they are."""
+ENDINGS = {"classifiers": ("-gate", "-rgb"), "downstream": ("-unet",)}
+"""What may be left out of a name: forest is forest-gate or forest-unet, by what is asked for."""
 
 
 @lru_cache(maxsize=4)
@@ -34,10 +41,14 @@ def open_segmenter(model: str, cut: float | None, runtime: Wanted | None) -> Seg
     rule = find_rule(model, cut)
     if rule is not None:
         return RuleSegmenter(rule)
-    from downstream.network_segmenter import open_network_segmenter
-
     _refuse_cut(model, cut)
     bundle = _bundle(model, "downstream")
+    if bundle.task == "classification":
+        from downstream.dense_classifier import open_dense_classifier
+
+        return open_dense_classifier(bundle, _choose(bundle, runtime))
+    from downstream.network_segmenter import open_network_segmenter
+
     return open_network_segmenter(bundle, _choose(bundle, runtime))
 
 
@@ -49,6 +60,18 @@ def gate_runtime(model: str, wanted: Wanted | None) -> RuntimeName | None:
 def segmenter_runtime(model: str, wanted: Wanted | None) -> RuntimeName | None:
     """What a segmenter will run on here, likewise."""
     return _runtime(model, "downstream", wanted)
+
+
+def find_bundle(model: str, kind: Kind) -> Bundle | None:
+    """The bundle of a gate or segmenter, not hashed yet; None for a rule. Raises BadInput when there is neither."""
+    return None if find_rule(model) is not None else _bundle(model, ROOMS[kind])
+
+
+def shipped(room: str) -> dict[str, str]:
+    """What the bundles of a room answer to, and their names: their own name, and what is left without its ending."""
+    names = sorted(path.parent.name for path in bundle_folder(room).glob("*/bundle.json"))
+    short = {name.removesuffix(ending): name for name in names for ending in ENDINGS[room]}
+    return short | {name: name for name in names}
 
 
 def settled(model: str) -> str:
@@ -64,7 +87,18 @@ def bundle_folder(room: str) -> Path:
 def _bundle(model: str, room: str) -> Bundle:
     from classifiers.bundle import load_bundle
 
-    return load_bundle(model, bundle_folder(room), whole=False)
+    return load_bundle(*_called(model, room), whole=False)
+
+
+def _called(model: str, room: str) -> tuple[str, Path]:
+    """(name or path of a bundle, folder of the shipped ones), by the name that may be shorter than the bundle's.
+
+    A gate can be the expensive step, too, looking densely: its bundle is found where there is no segmenter so called.
+    """
+    for place in dict.fromkeys((room, "classifiers")):
+        if model in shipped(place):
+            return shipped(place)[model], bundle_folder(place)
+    return model, bundle_folder(room)
 
 
 def _runtime(model: str, room: str, wanted: Wanted | None) -> RuntimeName | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.alone import gate_alone, segment_alone
+from flows.domain import heed, judge_run, require_domain
 from flows.engine import Engine
 from flows.progress import Progress
 from flows.recipe import Recipe
@@ -24,6 +25,7 @@ def execute(plan: RunPlan, out: str | Path, engine: Engine, progress: Progress) 
     """Do the plan, or what is left of it, and return the summary (see summary.json); a finished run is only checked."""
     started = time.monotonic()
     recipe = Recipe.model_validate(plan.recipe)
+    require_domain(plan, recipe)
     with Run.begin(out, plan) as run:
         run.drop_damaged()
         summary = finished(run)
@@ -31,9 +33,11 @@ def execute(plan: RunPlan, out: str | Path, engine: Engine, progress: Progress) 
             return summary
         gated = gate_stage(run, engine, progress)
         gate_s = time.monotonic() - started
+        found = judge_run(plan, recipe, gated)
+        heed(found, plan, recipe, progress)
         segmented = segment_stage(run, select(plan, recipe, gated), engine, progress)
         seconds = {"gate": gate_s, "segment": time.monotonic() - started - gate_s}
-        return publish(run, recipe, gated, segmented, seconds)
+        return publish(run, recipe, gated, segmented, found, seconds)
 
 
 def gate_stage(run: Run, engine: Engine, progress: Progress) -> list[TileRecord]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol
 
 from flows.span import SpanReport
+
+log = logging.getLogger("tilegate")
 
 
 class Progress(Protocol):
@@ -16,18 +19,25 @@ class Progress(Protocol):
     def advance(self, report: SpanReport) -> None:
         """A span of it ended."""
 
+    def warn(self, text: str) -> None:
+        """Something a person should know now."""
+
     def close(self) -> None:
         """The run is over, however it ended."""
 
 
 class Silent:
-    """Says nothing."""
+    """Says nothing of how far it is."""
 
     def start(self, stage: str, tiles: int) -> None:
         """See Progress."""
 
     def advance(self, report: SpanReport) -> None:
         """See Progress."""
+
+    def warn(self, text: str) -> None:
+        """See Progress."""
+        log.warning(text)
 
     def close(self) -> None:
         """See Progress."""

@@ -56,6 +56,10 @@ class GateRecipe(Strict):
         None, ge=1, description="Gate pixels per fine pixel along one side; 8 for rules, the bundle's own otherwise."
     )
     runtime: Wanted | None = Field("auto", description=RUNTIME)
+    outside: Literal["warn", "refuse"] = Field(
+        "warn",
+        description="Bundles only: what to do with an image most of which looks like nothing it was calibrated on.",
+    )
 
 
 class AuditRecipe(Strict):

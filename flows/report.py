@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from flows.display import area_text, bound_text, funnel_lines, rows
+from flows.display import area_text, bound_text, domain_text, funnel_lines, is_foreign, rows
 from flows.holes import hole_rows, holes_of
 from storage.run import Run
 from tiling.record import TileRecord
@@ -47,10 +47,13 @@ def render_report(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any]
 
 
 def _warning(summary: dict[str, Any]) -> str:
-    if summary["status"] == "complete":
-        return ""
-    lost = area_text(summary["area"]["not_observed"], summary)
-    return f"<p class=partial><b>Partial.</b> {lost} were not observed; the areas below say nothing about them.</p>"
+    told = []
+    if summary["status"] != "complete":
+        lost = area_text(summary["area"]["not_observed"], summary)
+        told.append(f"<b>Partial.</b> {lost} were not observed; the areas below say nothing about them.")
+    if is_foreign(summary):
+        told.append(f"<b>A strange image.</b> It is {escape(domain_text(summary))}.")
+    return "".join(f"<p class=partial>{text}</p>" for text in told)
 
 
 def _areas(summary: dict[str, Any]) -> str:
@@ -89,6 +92,7 @@ def _provenance(summary: dict[str, Any]) -> str:
     gate, segmenter = summary["gate"], summary["segmenter"]
     facts = {
         "gate": f"{gate['model']}, threshold {gate['threshold']:g}",
+        "the image is": domain_text(summary),
         "segmenter": segmenter["model"],
         "cut": segmenter["cut"] if segmenter["cut"] is not None else "",
         "ran on": ", ".join(dict.fromkeys(filter(None, (gate.get("runtime"), segmenter.get("runtime"))))),

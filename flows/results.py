@@ -13,8 +13,10 @@ from typing import Any
 
 from pyproj import CRS
 
+from classifiers.domain_verdict import Judgement
 from downstream.summary import ClassArea, class_areas, funnel, merge_stages, observed_area
 from flows.display import convert
+from flows.domain import domain_block
 from flows.picture import draw_overview
 from flows.recipe import Recipe
 from flows.report import render_report
@@ -34,12 +36,17 @@ VERSIONED = (
 
 
 def publish(
-    run: Run, recipe: Recipe, gated: Sequence[TileRecord], segmented: Sequence[TileRecord], seconds: dict[str, float]
+    run: Run,
+    recipe: Recipe,
+    gated: Sequence[TileRecord],
+    segmented: Sequence[TileRecord],
+    found: Judgement,
+    seconds: dict[str, float],
 ) -> dict[str, Any]:
-    """Write every result file, summary.json last, and return the summary."""
+    """Write every result file, summary.json last, and return the summary. found: how the image stands in the gate's domain."""
     tiles = every_tile(run.plan, gated, segmented)
     areas = pixel_areas(run.plan.image, run.plan.fine)
-    summary = summarise(run.plan, recipe, tiles, areas, seconds)
+    summary = summarise(run.plan, recipe, tiles, areas, seconds) | {"domain": domain_block(found)}
     run.write_tiles(tiles)
     run.write("areas.csv", areas_csv(summary).encode())
     picture = io.BytesIO()
@@ -84,7 +91,10 @@ def finished(run: Run) -> dict[str, Any] | None:
 
 
 def is_true(run: Run, summary: dict[str, Any]) -> bool:
-    """Whether a summary says what the ledger says: neither edited nor damaged."""
+    """Whether a summary says what the ledger says: neither edited nor damaged.
+
+    Its block `domain` is not looked at: to make it again takes the gate's bundle, which may be elsewhere.
+    """
     tiles = ledger_tiles(run)
     areas = pixel_areas(run.plan.image, run.plan.fine)
     fresh = json.loads(json.dumps(summarise(run.plan, Recipe.model_validate(run.plan.recipe), tiles, areas, {})))

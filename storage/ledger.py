@@ -131,6 +131,7 @@ def table_of(tiles: Iterable[TileRecord], classes: Sequence[str]) -> pa.Table:
         "col": pa.array([t.col for t in rows], pa.int32()),
         "state": pa.array([t.state.value for t in rows], pa.string()),
         "score": pa.array([t.score for t in rows], pa.float32()),
+        "distance": pa.array([t.distance for t in rows], pa.float32()),
         "valid_area": pa.array([t.valid_area for t in rows], pa.float64()),
         "reason": pa.array([t.reason for t in rows], pa.string()),
     }
@@ -141,8 +142,12 @@ def table_of(tiles: Iterable[TileRecord], classes: Sequence[str]) -> pa.Table:
 
 
 def records_of(table: pa.Table, classes: Sequence[str]) -> tuple[TileRecord, ...]:
-    """The rows back. Raises KeyError when it is no such table."""
-    names = ("row", "col", "state", "score", "valid_area", "reason")
+    """The rows back; tables of before there were distances have none. Raises KeyError when it is no such table."""
+    import pyarrow as pa
+
+    if "distance" not in table.column_names:
+        table = table.append_column("distance", pa.nulls(len(table)))
+    names = ("row", "col", "state", "score", "distance", "valid_area", "reason")
     plain = [table.column(name).to_pylist() for name in names]
     rows = zip(*plain, _per_class(table, "pixels", classes), _per_class(table, "area", classes), strict=True)
     return tuple(
@@ -151,12 +156,13 @@ def records_of(table: pa.Table, classes: Sequence[str]) -> tuple[TileRecord, ...
             col=col,
             state=STATES[state],
             score=score,
+            distance=distance,
             valid_area=valid,
             reason=reason,
             pixels=pixels,
             area=area,
         )
-        for row, col, state, score, valid, reason, pixels, area in rows
+        for row, col, state, score, distance, valid, reason, pixels, area in rows
     )
 
 

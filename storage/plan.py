@@ -69,6 +69,7 @@ class RunPlan:
 
     def _essence(self) -> dict[str, Any]:
         plain = to_json(self)
+        plain["recipe"] = _finding(plain["recipe"])
         image = {key: value for key, value in plain["image"].items() if key != "uri"}
         kept = ("identity", "fine", "grid", "gate_tile_px", "classes", "models", "recipe", "results_version")
         given = {key: plain["source"][key] for key in ("bands", "nodata")}
@@ -77,6 +78,14 @@ class RunPlan:
     def differences(self, other: RunPlan) -> list[str]:
         """What differs, one line each: "recipe.gate.threshold: 0.1 -> 0.2"."""
         return _differences("", self._essence(), other._essence())
+
+
+def _finding(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Without gate.outside: it decides whether a run goes on, not what it finds, so one that was refused can go on."""
+    gate = recipe.get("gate")
+    if not isinstance(gate, dict):
+        return recipe
+    return recipe | {"gate": {key: value for key, value in gate.items() if key != "outside"}}
 
 
 def _differences(path: str, ours: Any, theirs: Any) -> list[str]:

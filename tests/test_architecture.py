@@ -21,16 +21,18 @@ ROOMS = {
 
 MODELS = (
     "classifiers/torch_*.py",
-    "classifiers/train_*.py",
+    "classifiers/training/*.py",
+    "classifiers/measuring/torch_*.py",
     "classifiers/export.py",
     "downstream/torch_*.py",
+    "downstream/training/*.py",
     "downstream/train_*.py",
 )
 EXPORTED = ("classifiers/openvino_quiet.py", "classifiers/export*.py")
 FENCES = {
     "prefect": ("flows/*",),
     "prefect_dask": ("flows/*",),
-    "pydantic": ("flows/*", "classifiers/bundle_*.py"),
+    "pydantic": ("flows/*", "classifiers/bundle_*.py", "classifiers/training/settings.py"),
     "typer": ("flows/*",),
     "rich": ("flows/*",),
     "zarr": ("storage/*",),
@@ -41,6 +43,8 @@ FENCES = {
     "simplejpeg": ("tiling/slide*.py",),
     "openvino": EXPORTED,
     "nncf": ("classifiers/export*.py",),
+    "sklearn": ("classifiers/classical/*.py", "classifiers/labels/*.py", "classifiers/measuring/*.py"),
+    "pyogrio": ("classifiers/labels/*.py", "tiling/raster*.py"),
     "torch": MODELS,
     "torchvision": MODELS,
     "timm": MODELS,

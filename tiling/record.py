@@ -19,6 +19,8 @@ class TileRecord:
     """Where it ended."""
     score: float | None = None
     """Highest gate score of the positive classes, in [0, 1]; None when the gate did not score it."""
+    distance: float | None = None
+    """How far its look is from the tiles its gate was calibrated on (classifiers/domain.py); None = not judged."""
     valid_area: float = 0.0
     """Area of valid pixels of its core that some step looked at, m2 or um2."""
     pixels: tuple[int, ...] = ()

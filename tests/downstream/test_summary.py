@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -92,13 +93,15 @@ def test_order_changes_no_bit() -> None:
         assert (class_areas(tiles, ("water",), "m2", 1e9), observed_area(tiles)) == straight
 
 
-def test_the_segmenters_record_replaces_the_gates_but_for_the_score() -> None:
+def test_the_segmenters_record_replaces_the_gates_but_for_score_and_distance() -> None:
     gate = [tile(0, State.POSITIVE, score=0.75), tile(1, State.NEGATIVE, score=0.25), tile(2, State.EMPTY)]
     segment = [tile(1, State.AUDITED, 2.0, valid=8.0), tile(0, State.SEGMENTED, 3.0)]
+    gate[0] = replace(gate[0], distance=1.5)
     merged = merge_stages(gate, segment)
     assert [(t.col, t.state, t.score, t.area) for t in merged] == [
         (0, State.SEGMENTED, 0.75, (3.0,)),
         (1, State.AUDITED, 0.25, (2.0,)),
         (2, State.EMPTY, None, ()),
     ]
+    assert [t.distance for t in merged] == [1.5, None, None]
     assert merged[1].valid_area == 8.0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,19 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.transform import Affine, from_origin
 
+from classifiers.bundle import load_bundle
+from classifiers.bundle_schema import to_json
+from classifiers.domain import describe, domain_of
 from flows.cli import main
 from flows.engine import LocalEngine
+from flows.models import bundle_folder
 from flows.pipeline import execute
 from flows.planning import make_plan
 from flows.progress import Silent
 from flows.recipe import load_recipe
+from tiling.grid import TileGrid
 from tiling.source import SourceSpec
+from tiling.stack import TileStack
 
 UTM = from_origin(500_000, 5_000_000, 10, 10)
 
@@ -121,3 +128,73 @@ def host(tmp_path):
         server.kill()
         server.wait()
         server.stdout.close()
+
+
+@pytest.fixture
+def gate_of(tmp_path: Path) -> Callable[[NDArray[np.uint8]], Path]:
+    """Pixels (3, h, w) of 10 m -> a copy of the forest gate whose domain are their tiles of 32 px of 40 m."""
+
+    def make(pixels: NDArray[np.uint8]) -> Path:
+        return write_gate(tmp_path / "gate", pixels)
+
+    return make
+
+
+def write_gate(folder: Path, pixels: NDArray[np.uint8]) -> Path:
+    """See gate_of."""
+    shutil.copytree(bundle_folder("classifiers") / "forest-gate", folder)
+    bundle = load_bundle(folder, folder)
+    looks = describe(coarse_tiles(pixels))
+    (folder / "bundle.json").write_bytes(to_json(replace(bundle, domain=domain_of(looks[::2], looks[1::2]))))
+    return folder
+
+
+def coarse_tiles(pixels: NDArray[np.uint8], factor: int = 4, side: int = 32) -> TileStack:
+    """Whole tiles of means over blocks, as numpy makes them, row by row."""
+    rows, cols = (length // (factor * side) for length in pixels.shape[1:])
+    cut = pixels[:, : rows * factor * side, : cols * factor * side].astype(float)
+    means = np.rint(cut.reshape(3, rows * side, factor, cols * side, factor).mean((2, 4))).astype(np.uint8)
+    tiles = means.reshape(3, rows, side, cols, side).transpose(1, 3, 0, 2, 4).reshape(-1, 3, side, side)
+    grid = TileGrid(shape_px=(rows * side, cols * side), tile_px=side)
+    places = tuple(grid.tile(row, col) for row in range(rows) for col in range(cols))
+    return TileStack(tiles=places, pixels=tiles, valid=np.ones((len(tiles), side, side), bool))
+
+
+def land(shape: tuple[int, int], seed: int) -> NDArray[np.uint8]:
+    """(3, h, w): dark and bright fields, some darker than others, and noise."""
+    rng = np.random.default_rng(seed)
+    fields = np.kron(rng.uniform(0.8, 2.4, (shape[0] // 64 + 1, shape[1] // 64 + 1)), np.ones((64, 64)))
+    base = np.stack([level * fields[: shape[0], : shape[1]] for level in (30, 40, 32)])
+    return np.clip(base + rng.normal(0, 6, (3, *shape)), 1, 255).astype(np.uint8)
+
+
+@pytest.fixture(name="land")
+def land_() -> Callable[..., NDArray[np.uint8]]:
+    """See land."""
+    return land
+
+
+@pytest.fixture(name="coarse_tiles")
+def coarse_tiles_() -> Callable[..., TileStack]:
+    """See coarse_tiles."""
+    return coarse_tiles
+
+
+@pytest.fixture(name="write_gate", scope="session")
+def write_gate_() -> Callable[[Path, NDArray[np.uint8]], Path]:
+    """See gate_of."""
+    return write_gate
+
+
+@pytest.fixture
+def make_rgb(tmp_path: Path) -> Callable[..., Path]:
+    """Pixels (3, h, w) -> a GeoTIFF of 10 m."""
+
+    def make(pixels: NDArray[Any], name: str = "rgb.tif", pixel_m: float = 10) -> Path:
+        path, (bands, height, width) = tmp_path / name, pixels.shape
+        place, kind = from_origin(500_000, 9_700_000, pixel_m, pixel_m), {"photometric": "RGB"} if bands == 3 else {}
+        with rasterio.open(path, "w", "GTiff", width, height, bands, "EPSG:32721", place, pixels.dtype, **kind) as file:
+            file.write(pixels)
+        return path
+
+    return make

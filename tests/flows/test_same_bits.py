@@ -34,16 +34,24 @@ def scene(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def threshold(scene, tmp_path_factory):
+def gate(scene, write_gate, tmp_path_factory):
+    """One that looks how far each tile is from its domain."""
+    with rasterio.open(scene) as file:
+        return write_gate(tmp_path_factory.mktemp("gates") / "gate", file.read())
+
+
+@pytest.fixture(scope="module")
+def threshold(scene, gate, tmp_path_factory):
     """Half of the tiles pass it."""
     out = tmp_path_factory.mktemp("scores") / "run"
-    outcome(scene, out, 1, 1.0)
+    outcome(scene, gate, out, 1, 1.0)
     return float(np.median(pq.read_table(out / "tiles.parquet")["score"].to_numpy()))
 
 
-def outcome(scene, out, workers, threshold):
+def outcome(scene, gate, out, workers, threshold):
     """(summary without seconds, every file of the store and every table by name)."""
-    plan = make_plan(SourceSpec(uris=(str(scene),)), load_recipe("forest", (*CHANGES, f"gate.threshold={threshold!r}")))
+    changes = (*CHANGES, f"gate.model={gate}", f"gate.threshold={threshold!r}")
+    plan = make_plan(SourceSpec(uris=(str(scene),)), load_recipe("forest", changes))
     summary = execute(plan, out, LocalEngine(workers), Silent())
     files = {
         str(path.relative_to(out)): path.read_bytes()
@@ -54,14 +62,17 @@ def outcome(scene, out, workers, threshold):
 
 
 @pytest.mark.parametrize(("workers", "gate_tiles", "segment_tiles"), [(4, 4096, 64), (1, 1, 1), (3, 5, 2)])
-def test_threads_and_spans_change_nothing(scene, threshold, tmp_path, monkeypatch, workers, gate_tiles, segment_tiles):
-    wanted = outcome(scene, tmp_path / "one", 1, threshold)
+def test_threads_and_spans_change_nothing(
+    scene, gate, threshold, tmp_path, monkeypatch, workers, gate_tiles, segment_tiles
+):
+    wanted = outcome(scene, gate, tmp_path / "one", 1, threshold)
     tiles = json.loads(wanted[0])["tiles"]
     assert tiles["positive"] > 5
     assert tiles["negative"] > 5
+    assert json.loads(wanted[0])["domain"]["tiles"] == tiles["total"]
     monkeypatch.setattr(flows.pipeline, "GATE_TILES_PER_SPAN", gate_tiles)
     monkeypatch.setattr(flows.pipeline, "SEGMENT_TILES_PER_SPAN", segment_tiles)
-    found = outcome(scene, tmp_path / "other", workers, threshold)
+    found = outcome(scene, gate, tmp_path / "other", workers, threshold)
     assert found[0] == wanted[0]
     assert found[1].keys() == wanted[1].keys()
     assert [name for name in wanted[1] if found[1][name] != wanted[1][name]] == []

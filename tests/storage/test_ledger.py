@@ -22,7 +22,7 @@ GATE = BatchRecord(
     row=3,
     col=12,
     tiles=(
-        TileRecord(row=24, col=96, state=State.NEGATIVE, score=0.25, valid_area=1 / 3),
+        TileRecord(row=24, col=96, state=State.NEGATIVE, score=0.25, distance=2.5, valid_area=1 / 3),
         TileRecord(row=24, col=97, state=State.EMPTY, valid_area=5e-324),
         TileRecord(row=24, col=98, state=State.UNREADABLE, reason='tile "x", rows 5-9: ünreadable'),
     ),
@@ -49,6 +49,7 @@ tiles = st.builds(
     col=st.integers(0, 2**31 - 1),
     state=st.sampled_from(State),
     score=st.none() | st.floats(0, 1, width=32),
+    distance=st.none() | st.floats(0, width=32),
     valid_area=numbers,
     pixels=st.tuples(st.integers(0, 2**62), st.integers(0, 2**62)),
     area=st.tuples(numbers, numbers),
@@ -72,6 +73,12 @@ def test_a_part_is_a_table_anyone_can_read(tmp_path: Path) -> None:
     rows = pq.read_table(tmp_path / "ledger" / "segment" / "r0000c0007.parquet").to_pylist()
     assert [row["pixels:water"] for row in rows] == [2**40, 0, None]
     assert [row["state"] for row in rows] == ["segmented", "audited", "failed"]
+
+
+def test_tables_of_before_there_were_distances_are_read_without() -> None:
+    table = table_of(GATE.tiles, ()).drop_columns("distance")
+    assert records_of(table, ()) == tuple(replace(tile, distance=None) for tile in GATE.tiles)
+    assert records_of(table.slice(0, 0), ()) == ()
 
 
 def test_parts_of_another_plan_do_not_count(tmp_path: Path) -> None:

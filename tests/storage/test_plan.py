@@ -104,6 +104,17 @@ def test_where_the_image_lies_does_not_count(tiny_plan: MakePlan) -> None:
     assert moved.differences(plan) == []
 
 
+def test_whether_a_foreign_image_is_refused_does_not_count(tiny_plan: MakePlan) -> None:
+    """It says whether a run goes on, not what it finds: a run that was refused can go on."""
+    gate = {"threshold": 0.1, "positive": []}
+    plans = [tiny_plan(recipe={"name": "water", "gate": gate | more}) for more in ({}, {"outside": "refuse"})]
+    assert plans[0].fingerprint == plans[1].fingerprint == tiny_plan().fingerprint
+    assert plans[0].differences(plans[1]) == []
+    assert through_json(plans[1]) == plans[1]
+    odd = tiny_plan(recipe={"gate": "water"})
+    assert through_json(odd).fingerprint == odd.fingerprint != plans[0].fingerprint
+
+
 def test_the_gates_plane_by_hand(tiny_plan: MakePlan) -> None:
     plan = tiny_plan()  # tiles of 16 px on a plane of 50 x 70; the gate sees each as 4 px
     assert plan.gate_grid.shape_px == (13, 18)  # 12.5 and 17.5, the last pixel reaching over the edge

@@ -1,0 +1,1 @@
+"""Gates without a network: hand-made features and a classical classifier."""

@@ -1,0 +1,1 @@
+"""How segmenters learn, and what they are worth."""
