@@ -110,7 +110,7 @@ class OpenVinoRuntime:
 
 def open_openvino(bundle: Bundle, name: RuntimeName) -> OpenVinoRuntime:
     """The bundle's exported network on the runtime of that name. Raises BadInput when it was changed."""
-    assert name != "torch" and name != "numpy"  # noqa: PT018
+    assert name != "torch" and name != "numpy"  # noqa: PT018, PLR1714 - mypy narrows these
     return OpenVinoRuntime(read_export(bundle, "model-int8" if name == "openvino-int8" else "model"), bundle, name)
 
 

@@ -31,7 +31,7 @@ def build_segmenter(bundle: Bundle) -> nn.Module:
     zoom = arguments.pop("zoom", 1)
     try:
         network: nn.Module = smp.Unet(encoder_weights=None, **arguments)
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, ValueError) as error:
         raise BadInput(
             f"{bundle.path}: segmentation-models-pytorch {smp.__version__} can not build a Unet of "
             f"{dict(bundle.hyperparameters)}: {error}"

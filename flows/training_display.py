@@ -76,7 +76,8 @@ def threshold_lines(figures: dict[str, Any]) -> list[str]:
     at = figures["at_threshold"]
     if at is None:
         return []
-    told = ", ".join(f"{name} {at[name]:.4f}" for name in ("recall", "precision", "accuracy") if at[name] is not None)
+    names = ("recall", "precision") if figures["exclusive"] else ("recall", "precision", "accuracy")
+    told = ", ".join(f"{name} {at[name]:.4f}" for name in names if at[name] is not None)
     return [f"  at its threshold {figures['threshold']:.3g}: {told}"]
 
 

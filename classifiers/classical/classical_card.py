@@ -9,9 +9,7 @@ from classifiers.classical.arrays import Arrays
 from classifiers.classical.fit_classifier import AXES_MOST, TREES, Values
 from classifiers.classical.fit_codebook import GAUSSIANS, WORDS
 from classifiers.classical.patches import PATCH_PX
-from classifiers.training.card import Told, data_section, valid_section, wrap
-from classifiers.training.card import _figures as figures_section
-from classifiers.training.card import _thresholds as thresholds_section
+from classifiers.training.card import Told, data_section, figures_section, thresholds_section, valid_section, wrap
 from classifiers.training.measure_gate import Measured
 
 FEATURES: Mapping[FeatureName, str] = {
@@ -46,8 +44,6 @@ but what scores are worth at another was not measured.
 {_model(bundle, arrays, values)}
 
 {figures_section(bundle, measured, about)}
-
-## Thresholds
 
 {thresholds_section(bundle, measured)}
 

@@ -18,11 +18,10 @@ from classifiers.classical.numpy_runtime import ClassicalRuntime
 from classifiers.labels.sample import LabelledTiles, Split
 from classifiers.preprocess import normalise
 from classifiers.training.card import told
-from classifiers.training.draft import checked, draft_bundle
+from classifiers.training.draft import checked, cores, draft_bundle
 from classifiers.training.hierarchy import with_parents
 from classifiers.training.measure_gate import domain, measure, require_enough, temperature_of
 from classifiers.training.settings import ClassicalSettings, NetworkSettings, TrainingRecipe
-from classifiers.training.train_gate import cores
 from tiling.errors import BadInput
 
 log = logging.getLogger("tilegate")

@@ -41,12 +41,15 @@ class Opening:
     """As SourceSpec.bands."""
     pixel_size: PixelSize | None = None
     """As SourceSpec.pixel_size."""
+    nodata: float | None = None
+    """As SourceSpec.nodata."""
     downsample: float = 1.0
     """Pixels of the file along one side of a pixel of a tile."""
 
     def open(self, uris: Sequence[str]) -> Source:
         """Raises BadInput."""
-        return open_source(SourceSpec(uris=tuple(uris), bands=self.bands, pixel_size=self.pixel_size))
+        spec = SourceSpec(uris=tuple(uris), bands=self.bands, nodata=self.nodata, pixel_size=self.pixel_size)
+        return open_source(spec)
 
     def plane(self, info: ImageInfo) -> Plane:
         """The plane that tiles are cut on; its last row and column may reach over the image."""
@@ -101,7 +104,9 @@ class Commonest:
 def commonest(images: Sequence[tuple[str, ...]], settings: DataSettings, default: Bundle | None) -> Commonest:
     """Look at some of the images. Raises BadInput: none can be opened, no pixel size is known, other bands are needed."""
     size = settings.pixel_size and PixelSize(y=settings.pixel_size, x=settings.pixel_size, unit=settings.unit)
-    opening = Opening(bands=settings.bands, pixel_size=size or None, downsample=settings.downsample)
+    opening = Opening(
+        bands=settings.bands, pixel_size=size or None, nodata=settings.nodata, downsample=settings.downsample
+    )
     some = images[:: max(1, math.ceil(len(images) / PROBED))]
     looks, failed = _looks(some, opening)
     notes: list[str] = []

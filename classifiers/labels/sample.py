@@ -80,7 +80,7 @@ class LabelledTiles:
 
     @property
     def dtype(self) -> str:
-        """numpy's name of the pixels' type."""
+        """Name of the pixels' type, as numpy has it."""
         return str(self.pixels.dtype.name)
 
     @property

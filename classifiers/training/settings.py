@@ -23,6 +23,8 @@ class DataSettings:
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Name of a class and how the data writes it: folder names, words of a table, mask values ("1", "1-65535").
 
+    "*" stands for all that no other class claims; what is called background, unlabelled or ignore is no class.
+
     Empty: every folder, word or value but 0 is a class of its own. One class: what is not it, is not it (sigmoid).
     """
     parents: Mapping[str, str] = field(default_factory=dict)
@@ -35,6 +37,8 @@ class DataSettings:
     """Regular expression on the name of a file; what it (or its first group) matches stays on one side of a split."""
     bands: tuple[tuple[str, int | str], ...] = ()
     """As in a run: (name, number or the file's own name)."""
+    nodata: float | None = None
+    """The nodata value of rasters that do not declare theirs."""
     pixel_size: Positive | None = None
     """Of files that do not say theirs, in `unit`; it overrides what they say."""
     unit: Literal["m", "um"] = "m"
@@ -145,7 +149,7 @@ class FitSettings:
     average: Share = 0.99
     """Decay of the moving average of the weights per step, which is what is kept; 0 = the last weights."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: bfloat16 where the processor has AMX, or on CUDA."""
+    """auto: bfloat16 on CUDA, float32 on CPUs, where bfloat16 was measured slower for depthwise convolutions."""
     seed: int = 1
     """Of weights, order and augmentation."""
 

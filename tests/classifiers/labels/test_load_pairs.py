@@ -266,3 +266,11 @@ def test_tiles_of_next_to_no_data_are_left_out(tmp_path: Path) -> None:
     mask = random_mask((33, 32), [0, 1, 2])
     pair(tmp_path, "a", mask)
     assert len(load_tiles(str(tmp_path), SETTINGS, "gate")) == 1
+
+
+def test_a_nodata_value_that_no_file_declares_can_be_given(tmp_path: Path) -> None:
+    rgb = pair(tmp_path, "scene", random_mask((32, 32), [0, 1, 2]), ending=".tif")
+    value = int(np.bincount(rgb.ravel()).argmax())
+    tiles = load_tiles(str(tmp_path), replace(SETTINGS, nodata=float(value)), "segmenter")
+    np.testing.assert_array_equal(tiles.valid[0], (rgb != value).all(axis=2))
+    assert load_tiles(str(tmp_path), SETTINGS, "segmenter").valid.all()
