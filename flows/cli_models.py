@@ -58,6 +58,7 @@ def evaluate(
     ] = "all",
     changes: Changes = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option(help="Folder for evaluation.html and evaluation.json.")] = None,
+    cut: Annotated[float | None, typer.Option(help="Rules: positive above this instead of the rule's own.")] = None,
     robustness: Annotated[bool, typer.Option("--robustness", help="Gates: also measure on disturbed tiles.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -73,6 +74,7 @@ def evaluate(
         recipe=recipe,
         part=part,
         changes=tuple(changes),
+        cut=cut,
         robustness=robustness,
     )
     found = evaluate(asked)

@@ -28,6 +28,8 @@ JSON, PAGE = "evaluation.json", "evaluation.html"
 def evaluate(asked: Asked) -> Evaluated:
     """Load the data, take the part that is asked for, and measure. Raises BadInput."""
     bundle = find_bundle(asked.model, asked.kind)
+    if asked.cut is not None and bundle is not None:
+        raise BadInput(f"--cut {asked.cut:g} is for rules; {bundle.name} is a bundle and has its own")
     if asked.robustness and asked.kind != "gate":
         raise BadInput("--robustness is for gates: it disturbs tiles and counts decisions")
     return evaluate_tiles(asked, asked_tiles(asked, bundle))
@@ -37,7 +39,8 @@ def evaluate_tiles(asked: Asked, tiles: LabelledTiles) -> Evaluated:
     """Measure on these tiles. Raises BadInput where model and tiles do not fit."""
     if not len(tiles):
         raise BadInput(f"{asked.data}: there is no tile to measure on; {len(tiles.skipped)} were skipped")
-    bundle, cut = find_bundle(asked.model, asked.kind), fitted_cut(asked.model, tiles)
+    bundle = find_bundle(asked.model, asked.kind)
+    cut = fitted_cut(asked.model, tiles) if asked.cut is None else asked.cut
     wanted = None if bundle is None else "auto"
     if asked.kind == "gate":
         gate = open_gate(asked.model, cut, wanted)

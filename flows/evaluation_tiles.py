@@ -45,6 +45,8 @@ class Asked:
     """Of the split that the recipe makes."""
     changes: tuple[str, ...] = ()
     """As --set gives them."""
+    cut: float | None = None
+    """Rules: positive above this value instead of the rule's own."""
     robustness: bool = False
     """Gates: also measure disturbed tiles."""
 

@@ -47,12 +47,12 @@ class LabelCheck:
         shares = [f"{name} {n} ({100 * n / max(self.tiles, 1):.0f} %)" for name, n in self.balance.items()]
         shares += [f"none {self.none}"] if self.none else []
         lines = [f"{self.tiles} tiles in {self.groups} groups: {', '.join(shares)}", self._unequal()]
-        lines.append(_listed("blank tiles, of one value all over", self.blank))
-        lines.append(_listed("sets of tiles with the same pixels", [" = ".join(names) for names in self.copies]))
+        lines.append(_listed("blank tile{s}, of one value all over", self.blank))
+        lines.append(_listed("set{s} of tiles with the same pixels", [" = ".join(names) for names in self.copies]))
         lines.append(
-            _listed("sets of tiles that show the same, labelled otherwise", map(", ".join, self.contradictions))
+            _listed("set{s} of tiles that show the same, labelled otherwise", map(", ".join, self.contradictions))
         )
-        lines.append(_listed("labels that may be wrong, most doubtful first", map(_told, self.suspects)))
+        lines.append(_listed("label{s} that may be wrong, most doubtful first", map(_told, self.suspects)))
         return tuple(line for line in (*lines, self.not_checked) if line)
 
     def as_dict(self) -> dict[str, Any]:
@@ -112,7 +112,11 @@ def _told(suspect: Suspect) -> str:
 
 
 def _listed(what: str, names: Iterable[str]) -> str:
-    """Empty without names."""
+    """Empty without names. what: with {s} where the plural has an s."""
     every = list(names)
     more = f"; and {len(every) - _NAMED} more" if len(every) > _NAMED else ""
-    return f"{len(every)} {what}: {'; '.join(every[:_NAMED])}{more}" if every else ""
+    return (
+        f"{len(every)} {what.format(s='' if len(every) == 1 else 's')}: {'; '.join(every[:_NAMED])}{more}"
+        if every
+        else ""
+    )

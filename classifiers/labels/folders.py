@@ -44,8 +44,13 @@ def _notes(empty: list[str], others: list[str]) -> list[str]:
 
 def _nothing(root: Path, folders: list[Path], others: list[str]) -> str:
     """Why there is nothing, and what is expected."""
-    has = f"has folders {', '.join(folder.name for folder in folders[:5])}" if folders else "has no folders"
+    has = f"has folders {', '.join(folder.name for folder in folders[:5])}" if folders else "has no folders of classes"
     holds = f" which hold {counted(others)}" if others else " without images" if folders else ""
+    parts = [folder.name for part, folder in parts_of(root) if part is not None]
+    if parts and not folders:
+        holds = f": {' and '.join(parts)} are taken for parts of a split, and hold none"
+    loose = sum(is_image(path) for path in visible(root))
+    holds += f", and {loose:,} images that no folder says anything of" if loose else ""
     usable = [path for path in visible(root) if path.suffix.lower() in {".csv", *VECTORS}]
     hint = f" To use {usable[0].name}, give {usable[0]} as DATA; see data.images." if usable else ""
     return (

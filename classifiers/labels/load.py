@@ -6,6 +6,7 @@ over; what cannot be used is listed; more than a tenth of that is refused. Nothi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -89,7 +90,7 @@ def require_classes(
     if missing or not tiles.classes:
         raise BadInput(
             f"no tile is of {', '.join(missing) or 'any class'} (tiles per class: {held}). Is it written otherwise in the "
-            "data (data.classes), too rare in a tile (data.holds), or were its files unusable?"
+            f"data (data.classes), too rare in a tile (data.holds), or were its files unusable?{_told(tiles.notes)}"
         )
     everywhere = tiles.labels.min(axis=0) > 0 if kind == "gate" else tiles.fractions.min(axis=0) == 1
     if len(tiles.classes) == 1 and bool(np.all(everywhere)):
@@ -98,3 +99,8 @@ def require_classes(
             'label or class; where all that is not drawn is something else, set data.classes background = ["*"]'
         )
     return tiles
+
+
+def _told(notes: Sequence[str]) -> str:
+    """What was done to the data, a line each."""
+    return "".join(f"\n  {note}" for note in notes)

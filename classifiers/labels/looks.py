@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,8 @@ MOST_UNEVEN = 0.1
 """How far a bundle's pixels may be from a whole number of the file's, to be read as that number."""
 PICTURE_PX = 4096
 """Images with a longer side are rasters, not pictures with a palette."""
+DTYPES = ("uint8", "uint16", "int16", "uint32", "int32", "float32", "float64")
+"""Of pixels that a model can be made for."""
 _UNKNOWN = PixelSize(y=1, x=1, unit="m")
 """Only to find out whether a file can be opened once its pixel size is given."""
 
@@ -70,6 +71,8 @@ class Look(NamedTuple):
     """(height, width), px of the file."""
     pixel_size: PixelSize
     """Of the file."""
+    uri: str = ""
+    """Which image it is, or one of those that look like this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +95,8 @@ class Commonest:
         """Why an image can not be among the others; empty when it can."""
         look, size = self.look, info.pixel_size
         if info.bands != look.bands:
-            return f"its bands are {', '.join(info.bands)}, those of most images {', '.join(look.bands)}"
+            palette = " (numbers of the colours of a palette)" if _has_palette(info.uri, info.shape_px) else ""
+            return f"its bands are {', '.join(info.bands)}{palette}, those of most images {', '.join(look.bands)}"
         if info.dtype != look.dtype:
             return f"it holds {info.dtype} values, most images {look.dtype}: the same number means another brightness"
         factor = size.mean / look.pixel_size.mean
@@ -119,9 +123,9 @@ def commonest(images: Sequence[tuple[str, ...]], settings: DataSettings, default
             )
     if not looks:
         require_usable(0, failed, "images", "not one of those that were tried can be opened")
-    _refuse_palette(some[0], looks[0])
     (bands, dtype), _ = Counter((look.bands, look.dtype) for look in looks).most_common(1)[0]
     alike = [look for look in looks if (look.bands, look.dtype) == (bands, dtype)]
+    _refuse_useless(alike[0])
     found = Commonest(opening=opening, look=_middle(alike), notes=tuple(notes))
     return found if default is None else _as_bundle(found, settings, default)
 
@@ -139,24 +143,33 @@ def _look(uris: tuple[str, ...], opening: Opening) -> Look | Skipped:
         return Skipped(name=uris[0], why=str(error))
     try:
         info = source.info
-        return Look(info.bands, info.dtype, info.shape_px, info.pixel_size)
+        return Look(info.bands, info.dtype, info.shape_px, info.pixel_size, uris[0])
     finally:
         source.close()
 
 
-def _refuse_palette(uris: tuple[str, ...], look: Look) -> None:
-    """Raise BadInput for pictures whose pixels are numbers of colours: neighbours in number are none in colour."""
+def _refuse_useless(look: Look) -> None:
+    """Raise BadInput for values no model takes, and for numbers of colours: neighbours in number are none in colour."""
+    if look.dtype not in DTYPES:
+        raise BadInput(
+            f"{look.uri} and most other images hold {look.dtype} values; a model takes {', '.join(DTYPES)}. Convert them "
+            "to the smallest that holds all values (gdal_translate -ot)"
+        )
+    if look.bands == ("band1",) and _has_palette(look.uri, look.shape_px):
+        raise BadInput(f"{look.uri} has a palette: its pixels are numbers of colours. Convert the images to RGB first")
+
+
+def _has_palette(uri: str, shape_px: tuple[int, int]) -> bool:
+    """Of a picture; a raster with a table of colours is none."""
     from PIL import Image, UnidentifiedImageError
 
-    if look.bands != ("band1",) or max(look.shape_px) > PICTURE_PX:
-        return
+    if max(shape_px) > PICTURE_PX:
+        return False
     try:
-        with Image.open(uris[0]) as image:
-            is_palette = image.mode == "P"
-    except (UnidentifiedImageError, OSError):  # not a picture, but a raster of one band
-        return
-    if is_palette:
-        raise BadInput(f"{uris[0]} has a palette: its pixels are numbers of colours. Convert the images to RGB first")
+        with Image.open(uri) as image:
+            return image.mode == "P"
+    except (UnidentifiedImageError, OSError):
+        return False
 
 
 def _missing_size(
@@ -169,17 +182,17 @@ def _missing_size(
         return default.pixel_size
     raise BadInput(
         f"the images state no pixel size that can be used, and a model is valid for some only: give the side of a pixel "
-        f"as data.pixel_size, with data.unit m (ground) or um (glass). The first one: {failed[0].why}"
+        "as data.pixel_size, with data.unit m (ground) or um (glass), such as --set data.pixel_size=10; or assign the "
+        f"files a coordinate system. The first of them is {failed[0].name}"
     )
 
 
 def _middle(looks: Sequence[Look]) -> Look:
-    """One look for all: the commonest shape, the median pixel."""
+    """One look for all: the commonest shape, and of the pixels the median one, which some image has."""
     shape, _ = Counter(look.shape_px for look in looks).most_common(1)[0]
     unit, _ = Counter(look.pixel_size.unit for look in looks).most_common(1)[0]
-    sizes = [look.pixel_size for look in looks if look.pixel_size.unit == unit]
-    y, x = (statistics.median(getattr(size, axis) for size in sizes) for axis in "yx")
-    return looks[0]._replace(shape_px=shape, pixel_size=PixelSize(y=y, x=x, unit=unit))
+    sizes = sorted((look.pixel_size for look in looks if look.pixel_size.unit == unit), key=lambda size: size.mean)
+    return looks[0]._replace(shape_px=shape, pixel_size=sizes[(len(sizes) - 1) // 2])
 
 
 def _as_bundle(found: Commonest, settings: DataSettings, default: Bundle) -> Commonest:

@@ -85,7 +85,8 @@ class MaskTruth:
         if found != shape_px:
             source.close()
             sizes = f"{found[0]} x {found[1]} px, its image {shape_px[0]} x {shape_px[1]} px"
-            raise BadInput(f"{scene.truth} is {sizes}: which pixel belongs to which is not known")
+            turned = "; what EXIF says of a photograph's orientation is not followed" if found == shape_px[::-1] else ""
+            raise BadInput(f"{scene.truth} is {sizes}: which pixel belongs to which is not known{turned}")
         return MaskDrawing(source, self._values, self.unclaimed)
 
     def touches(self, scene: Scene, core: Window) -> bool:  # noqa: ARG002

@@ -111,9 +111,15 @@ def _on_map(polygons: Polygons, crs: str, transform: Affine, info: ImageInfo) ->
     """Reprojected to the image's CRS, then to its pixels."""
     import shapely
     from pyproj import CRS, Transformer
+    from pyproj.exceptions import CRSError
 
     shapes, ours = polygons.shapes, CRS.from_user_input(crs)
-    theirs = ours if polygons.crs is None else CRS.from_user_input(polygons.crs or "OGC:CRS84")
+    try:
+        theirs = ours if polygons.crs is None else CRS.from_user_input(polygons.crs or "OGC:CRS84")
+    except CRSError as error:
+        raise BadInput(
+            f"{polygons.path} names {polygons.crs!r} as its coordinate system, which nobody knows: {error}"
+        ) from error
     if theirs != ours:
         x, y, x_stop, y_stop = shapely.total_bounds(shapes)
         shapes = shapely.segmentize(shapes, max(x_stop - x, y_stop - y) / 256)  # a straight line here is a curve there

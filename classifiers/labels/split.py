@@ -68,7 +68,9 @@ def gaps(tiles: LabelledTiles, split: Split) -> tuple[str, ...]:
             own = np.flatnonzero(tiles.labels[:, column])
             groups = len(np.unique(tiles.groups[own]))
             if not labels[:, column].any():
-                sentences.append(f"no tile of {part} holds {name}: {len(own)} of {len(tiles)} do, in {groups} groups")
+                sentences.append(
+                    f"no tile of {part} holds {name}: {len(own)} of {len(tiles)} do, in {groups} group{'s' * (groups != 1)}"
+                )
             elif labels[:, column].all():
                 sentences.append(f"every tile of {part} holds {name}: it says nothing about false alarms")
     return tuple(sentences)
@@ -159,6 +161,6 @@ def _refuse_empty_parts(
         raise BadInput(
             f"nothing can be held out for {' and '.join(empty)}: groups are held out whole, every class must stay in "
             f"train, and the {len(pool)} tiles to draw from are of {_counted(groups, 'group') if groups else 'no group'}; "
-            f"{count} when those that share near-duplicates are one. Bring more patients, slides or scenes, cut a scene "
-            "into smaller blocks (data.block_tiles), or set the share of that part to 0"
+            f"{count} when those that share near-duplicates are one. Bring more patients, slides or scenes, or cut a scene "
+            "into smaller blocks (data.block_tiles)"
         )

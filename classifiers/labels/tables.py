@@ -8,15 +8,17 @@ split, part: train, validation or test; x, y, w, h: a window in pixels of the im
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from classifiers.labels.files import PARTS, plain
-from classifiers.labels.items import Item, Items
+from classifiers.labels.items import Item, Items, require_usable
 from classifiers.labels.sample import Part, Skipped
 from tiling.address import is_remote
 from tiling.errors import BadInput
@@ -27,6 +29,8 @@ LABEL = ("label", "labels", "class", "classes", "classname", "class_name", "cate
 GROUP = ("group", "patient", "patient_id", "slide", "slide_id", "scene", "case")
 PART = ("split", "part", "subset")
 WINDOW = (("y",), ("x",), ("h", "height"), ("w", "width"))
+_WHOLE = re.compile(r"^(-?\d+)\.0+$")
+"""What pandas makes of whole numbers where some are missing."""
 YES, NO = frozenset({"1", "true", "1.0", "yes"}), frozenset({"0", "false", "0.0", "no", ""})
 
 Row = Mapping[str, str]
@@ -68,6 +72,8 @@ def list_table(path: Path, rows: Sequence[Row], images: Sequence[str]) -> Items:
     if columns.label is not None and not any(len(item.words) > 1 for item in items):
         skipped += [Skipped(name=item.name, why="its row has no label") for item in items if not item.words]
         items, several = [item for item in items if item.words], False
+    if not items:
+        require_usable(0, skipped, "rows", f"see {path}")
     return Items(
         items=tuple(items),
         words=tuple(sorted({*words, *columns.classes})),
@@ -78,15 +84,16 @@ def list_table(path: Path, rows: Sequence[Row], images: Sequence[str]) -> Items:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV as text; commas, semicolons or tabs. Raises BadInput."""
+    """Rows of a CSV as text, UTF-8, UTF-16 or of Windows; commas, semicolons or tabs. Raises BadInput."""
     raw = path.read_bytes()
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.decode("utf-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
     except UnicodeDecodeError:
         text = raw.decode("cp1252", errors="replace")
-    head = text.split("\n", 1)[0]
-    separator = max(",;\t", key=head.count)
-    reader = csv.DictReader(io.StringIO(text), delimiter=separator, restkey="", restval="")
+    lines = io.StringIO(text, newline=None)  # ends of lines of Unix, Windows and old Macs
+    separator = max(",;\t", key=lines.readline().count)
+    lines.seek(0)
+    reader = csv.DictReader(lines, delimiter=separator, restkey="", restval="")
     try:
         rows = [{plain(k): plain(v) for k, v in row.items() if isinstance(v, str)} for row in reader]
     except csv.Error as error:
@@ -135,6 +142,8 @@ def _item(path: Path, number: int, row: Row, columns: Columns, images: Sequence[
     given = row.get(columns.image or "", "")
     if columns.image is not None and not given:
         return Skipped(name=where, why="it names no image")
+    if os.name != "nt" and PureWindowsPath(given).drive and not is_remote(given) and not (path.parent / given).exists():
+        return Skipped(name=where, why=f"{given} is a path of a Windows machine; make it one relative to the table")
     uris = (located(path.parent, given),) if columns.image is not None else tuple(images)
     window = None
     if columns.window is not None:
@@ -163,6 +172,12 @@ def _joined(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
         found[item.name] = replace(first or item, words=words)
     twice = len(items) - len(found)
     notes = [f"{twice:,} rows repeat the tile of another one: their labels were joined."] if twice else []
+    more = sum(len(found[item.name].words) > len(item.words) for item in {item.name: item for item in items}.values())
+    if more:
+        notes.append(
+            f"{more:,} tiles have several labels by that, so tiles may be of several classes; where that is a mistake, "
+            "data.exclusive = true tells which they are."
+        )
     return list(found.values()), notes
 
 
@@ -178,7 +193,7 @@ def _words(row: Row, columns: Columns) -> tuple[str, ...]:
     if columns.label is None:
         return tuple(name for name in columns.classes if row.get(name, "").lower() in YES)
     words = (word.strip() for word in re.split(r"[;|]", row.get(columns.label, "")))
-    return tuple(dict.fromkeys(word for word in words if word))
+    return tuple(dict.fromkeys(_WHOLE.sub(r"\1", word) for word in words if word))
 
 
 def _part(word: str, where: str) -> Part | None:

@@ -119,11 +119,16 @@ def from_values(values: Collection[int], default: Bundle | None) -> ValueMap:
     found = sorted(set(values) - {0})
     if default is not None and len(default.classes) == len(found) == 1:
         return ValueMap(classes=default.classes, ranges=((found[0], found[0], 1),))
-    if default is not None or not 0 < len(found) <= MOST_VALUES:
+    if not found:
+        raise BadInput(
+            "the masks are 0 everywhere: nothing is drawn. Are they the right files, or is it their nodata value that is "
+            "the class?"
+        )
+    if default is not None or len(found) > MOST_VALUES:
         name = default.classes[0] if default is not None else "nucleus"
         some = ", ".join(map(str, found[:8])) + (", …" if len(found) > 8 else "")
         raise BadInput(
-            f"the masks hold {len(found):,} values besides 0 ({some or 'none'}); say what they mean as data.classes, "
+            f"the masks hold {len(found):,} values besides 0 ({some}); say what they mean as data.classes, "
             f'for instance {{"{name}": ["1-65535"]}}'
         )
     return ValueMap(

@@ -54,7 +54,10 @@ def layer_of(path: Path) -> str | None:
     """The layer with geometry of a file of tables, None = it has none. Raises BadInput for several."""
     import pyogrio
 
-    layers = [str(name) for name, geometry in pyogrio.list_layers(path) if geometry is not None]
+    try:
+        layers = [str(name) for name, geometry in pyogrio.list_layers(path) if geometry is not None]
+    except Exception as error:  # GDAL raises what it likes for files that are broken
+        raise BadInput(f"{path} cannot be read as polygons or a table: {type(error).__name__}: {error}") from error
     if len(layers) > 1:
         raise BadInput(f"{path} has layers {', '.join(layers)}; keep the one with the polygons (ogr2ogr OUT IN LAYER)")
     return layers[0] if layers else None
@@ -130,9 +133,11 @@ def _cleaned(path: Path, shapes: NDArray[np.object_], words: Sequence[str], crs:
     crossed = int((~shapely.is_valid(shapes)).sum())
     notes = []
     if len(kept) < len(areas):
-        notes.append(f"{len(areas) - len(kept)} shapes of {path.name} are no polygons and were left out.")
+        notes.append(f"Shapes of {path.name} that are no polygons were left out: {len(areas) - len(kept)}.")
     if crossed:
-        notes.append(f"{crossed} polygons of {path.name} cross themselves and were mended.")
+        notes.append(f"Polygons of {path.name} that cross themselves were mended: {crossed}.")
+    if crs is None:
+        notes.append(f"{path.name} names no coordinate system: that of its image was assumed.")
     found = np.empty(len(kept), object)
     found[:] = [areas[i] for i in kept]
     return Polygons(path=str(path), shapes=found, words=tuple(words[i] for i in kept), crs=crs, notes=tuple(notes))

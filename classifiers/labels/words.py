@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -47,6 +48,7 @@ def vocabulary(words: Collection[str], settings: DataSettings, default: Bundle |
     named = _named(settings, default)
     if not named:
         kept = [word for word in words if word not in ("0", "") and not (drawn and _reserved(word))]
+        _require_unlike(kept)
         named = {word: (word,) for word in sorted(kept, key=_natural)}
     reserved = {name for name in named if name.lower() in UNLABELLED_NAMES or (drawn and name.lower() == BACKGROUND)}
     classes = tuple(name for name in named if name not in reserved)
@@ -57,6 +59,17 @@ def vocabulary(words: Collection[str], settings: DataSettings, default: Bundle |
     if default is not None and words and not settings.classes and max(codes.values()) < 0:
         codes, note = _by_convention(words, codes, default)
     return Vocabulary(classes=classes, codes=codes, rest=claims.get(REST), note=note)
+
+
+def _require_unlike(words: Collection[str]) -> None:
+    """Raise BadInput for classes that nobody can have meant as two, such as Forest and forest."""
+    alike = Counter(word.casefold() for word in words)
+    twice = listed(word for word in words if alike[word.casefold()] > 1)
+    if twice != "nothing":
+        raise BadInput(
+            f"the classes {twice} differ only in capital letters: write them alike, or say which words each class has, "
+            'such as --set \'data.classes={"forest": ["Forest", "forest"], "water": ["water"]}\''
+        )
 
 
 def _named(settings: DataSettings, default: Bundle | None) -> dict[str, tuple[str, ...]]:

@@ -59,6 +59,15 @@ def test_a_rule_as_segmenter(scene, tilegate):
     assert (seen.json["tiles"], seen.json["roc_auc"], seen.json["bundle"]["name"]) == (16, None, "ndwi")
 
 
+def test_another_cut_of_a_rule(scene, tilegate):
+    data, truth, _ = scene
+    options = ("--json", "--set", WATER, "--set", "data.tile_px=64")
+    every = tilegate("evaluate", "segmenter", "ndwi", data, *options, "--cut", "-1").json
+    assert every["precision"] == pytest.approx(truth.mean())
+    refused = tilegate("evaluate", "segmenter", "forest", data, *options, "--cut", "0.5")
+    assert (refused.code, "is for rules" in refused.err) == (2, True), refused.err
+
+
 def test_a_rule_as_gate(scene, tilegate, tmp_path):
     data, truth, found = scene
     options = ("--set", WATER, "--set", "data.tile_px=32", "--set", "data.holds=0.1")

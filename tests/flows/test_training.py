@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +26,8 @@ from tiling.grid import TileGrid
 from tiling.info import PixelSize
 from tiling.stack import TileStack
 
+HOUSE = Path(__file__).parents[2]
+ALONE = os.environ | {"OMP_NUM_THREADS": "1"}
 COLOURS = {"field": (60, 130, 50), "lake": (30, 60, 140)}
 TINY = ("network.architecture=test_resnet", "fit.epochs=3", "fit.frozen_epochs=0", "fit.batch=8", "data.pixel_size=10")
 TINY_UNET = ("network.architecture=tu-test_resnet", "network.decoder_channels=[8,8,8,8,8]", *TINY[1:])
@@ -321,3 +327,23 @@ def test_settings_can_be_mended_before_anything_is_learnt(folders, tilegate, tmp
     assert wrong.code == 2
     assert "nonesuch" in wrong.err
     assert tilegate("train", "gate", folders, "--out", out, *settings(*TINY, "fit.epochs=1")).code == 0
+
+
+def test_a_killed_training_goes_on_where_it_was(folders, tmp_path):
+    """kill -9 in a process of its own, once the first epoch is on disk."""
+    out = tmp_path / "gate"
+    words = ["train", "gate", folders, "--out", out, "--engine", "local", *settings(*TINY, "fit.epochs=6")]
+    code = f"import sys; from flows.cli import main; sys.argv = ['tilegate', *{[str(w) for w in words]!r}]; main()"
+    command = [sys.executable, "-c", code]
+    process = subprocess.Popen(command, cwd=HOUSE, env=ALONE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(out.glob(".training/epoch-*.safetensors")) and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -9
+    assert not (out / "README.md").exists()
+    done = subprocess.run(command, cwd=HOUSE, env=ALONE, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "epoch 6 of 6" in done.stderr
+    assert "epoch 1 of 6" not in done.stderr
+    load_bundle(out, out)
+    assert not (out / ".training").exists()
