@@ -40,7 +40,7 @@ from tiling.info import PixelSize
 BACKGROUND = "background"
 DIMENSIONS = ("batch", "channel", "height", "width")
 UNET = ("encoder_name", "encoder_depth", "decoder_channels")
-GATE = "global_pool, img_size, zoom and parents"
+GATE = "global_pool, img_size, zoom, views and parents"
 HAND_MADE = ("features", "classifier")
 MLM_TASKS: Mapping[Task, str] = {"classification": "scene-classification", "segmentation": "semantic-segmentation"}
 NAME, SHA256 = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", r"^[0-9a-f]{64}$"
@@ -135,6 +135,7 @@ class Network(Strict):
     global_pool: Literal["avg", "max", "avgmax", "catavgmax"] = "avg"
     img_size: int = Field(0, ge=1, le=4096)
     zoom: int = Field(1, ge=2, le=8)
+    views: Literal[2, 4, 8] = 2
     parents: tuple[Annotated[int, Field(ge=-1, le=255)], ...] = ()
     features: Features = ("colour",)
     classifier: ClassifierName = "forest"

@@ -9,7 +9,7 @@ from torch import nn
 
 from classifiers.answers import require_task
 from classifiers.bundle import Bundle
-from classifiers.torch_layers import Coherent, Zoomed
+from classifiers.torch_layers import Coherent, Turned, Zoomed
 from classifiers.torch_runtime import TorchRuntime, load_weights, use_threads
 from tiling.errors import BadInput
 
@@ -31,8 +31,10 @@ def build_gate(bundle: Bundle) -> nn.Module:
             "timm.list_models() lists those it has"
         )
     arguments: dict[str, Any] = dict(bundle.hyperparameters, in_chans=len(bundle.bands), num_classes=bundle.channels)
-    zoom, parents = arguments.pop("zoom", 1), arguments.pop("parents", ())
+    zoom, views, parents = arguments.pop("zoom", 1), arguments.pop("views", 1), arguments.pop("parents", ())
     network: nn.Module = timm.create_model(bundle.architecture, pretrained=False, **arguments)
     if zoom > 1:
         network = Zoomed(network, zoom)
+    if views > 1:
+        network = Turned(network, views)
     return Coherent(network, parents) if parents else network

@@ -28,7 +28,15 @@ def descriptors(tiles: LabelledTiles) -> NDArray[np.float64]:
     Per band the mean, quantiles, and the logarithms of the spread and of the mean change over 1, 2 and 4 px; and how
     often each local binary pattern (Ojala et al. 2002; 8 neighbours, rotation-invariant, uniform) occurs.
     """
-    return np.concatenate([_described(pixels) for pixels in _pixels(tiles)]).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):  # of pixels that are infinite, or nearly so
+        described = np.concatenate([_described(_large_enough(pixels)) for pixels in _pixels(tiles)])
+    return np.nan_to_num(described.astype(np.float64), posinf=0, neginf=0)
+
+
+def _large_enough(pixels: Floats) -> Floats:
+    """Tiles that are smaller than what is compared in them, with their edges repeated."""
+    missing = [(0, max(0, 1 + max(_LAGS_PX) - side)) for side in pixels.shape[2:]]
+    return np.pad(pixels, ((0, 0), (0, 0), *missing), mode="edge")
 
 
 def _pixels(tiles: LabelledTiles) -> Iterator[Floats]:

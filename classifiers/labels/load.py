@@ -27,6 +27,12 @@ from classifiers.labels.whole import load_items
 from classifiers.training.settings import DataSettings
 from tiling.errors import BadInput
 
+DRAWN = (
+    "; cut smaller tiles (data.tile_px), or have a class count from a larger share on (data.holds). Where all that no "
+    'polygon covers is something else, set data.classes background = ["*"]'
+)
+"""What else helps where somebody drew."""
+
 
 def load_tiles(
     data: str, settings: DataSettings, kind: Literal["gate", "segmenter"], *, default: Bundle | None = None
@@ -47,7 +53,7 @@ def load_tiles(
         tiles = load_items(listing, settings, kind, default)
     else:
         tiles = load_scenes(listing, settings, kind, default)
-    return require_classes(tiles, settings, kind, default)
+    return require_classes(tiles, listing, settings, kind, default)
 
 
 def list_folder_of(path: Path) -> Items | Scenes:
@@ -73,7 +79,11 @@ def list_file_of(path: Path, settings: DataSettings) -> Items | Scenes:
 
 
 def require_classes(
-    tiles: LabelledTiles, settings: DataSettings, kind: Literal["gate", "segmenter"], default: Bundle | None
+    tiles: LabelledTiles,
+    listing: Items | Scenes,
+    settings: DataSettings,
+    kind: Literal["gate", "segmenter"],
+    default: Bundle | None,
 ) -> LabelledTiles:
     """The tiles, if something can be told apart in them. Raises BadInput otherwise.
 
@@ -93,10 +103,11 @@ def require_classes(
             f"data (data.classes), too rare in a tile (data.holds), or were its files unusable?{_told(tiles.notes)}"
         )
     everywhere = tiles.labels.min(axis=0) > 0 if kind == "gate" else tiles.fractions.min(axis=0) == 1
+    drawn = None if isinstance(listing, Items) else DRAWN
     if len(tiles.classes) == 1 and bool(np.all(everywhere)):
         raise BadInput(
-            f"all {len(tiles):,} tiles are {tiles.classes[0]}, and nothing shows what is not: add tiles of another folder, "
-            'label or class; where all that is not drawn is something else, set data.classes background = ["*"]'
+            f"all {len(tiles):,} tiles {'are' if drawn is None else 'hold'} {tiles.classes[0]}, and nothing shows what is "
+            f"not: add tiles of another folder, label or class{drawn or ''}"
         )
     return tiles
 

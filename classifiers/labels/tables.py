@@ -13,7 +13,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 
@@ -29,6 +29,8 @@ LABEL = ("label", "labels", "class", "classes", "classname", "class_name", "cate
 GROUP = ("group", "patient", "patient_id", "slide", "slide_id", "scene", "case")
 PART = ("split", "part", "subset")
 WINDOW = (("y",), ("x",), ("h", "height"), ("w", "width"))
+_MOST_SHOWN = 200
+"""Letters of a message."""
 _WHOLE = re.compile(r"^(-?\d+)\.0+$")
 """What pandas makes of whole numbers where some are missing."""
 YES, NO = frozenset({"1", "true", "1.0", "yes"}), frozenset({"0", "false", "0.0", "no", ""})
@@ -61,7 +63,7 @@ def list_table(path: Path, rows: Sequence[Row], images: Sequence[str]) -> Items:
     columns = columns_of(path, rows)
     if columns.image is None and not (images and columns.window):
         raise BadInput(
-            f"{path} has columns {', '.join(rows[0])}: none of them names images ({', '.join(IMAGE[:4])}, …). Of windows "
+            f"{path} has columns {_shown(rows[0])}: none of them names images ({', '.join(IMAGE[:4])}, …). Of windows "
             "(x, y, w, h) over one image, give it as data.images"
         )
     read = [_item(path, number, row, columns, images) for number, row in enumerate(rows, start=2)]  # 1 is the head
@@ -130,11 +132,17 @@ def columns_of(path: Path, rows: Sequence[Row]) -> Columns:
     )
     if label is None and not flags:
         raise BadInput(
-            f"{path} has columns {', '.join(rows[0])}: none of them says what a tile is. Call it label or class, or give "
+            f"{path} has columns {_shown(rows[0])}: none of them says what a tile is. Call it label or class, or give "
             "a column of 0 and 1 for each class"
         )
     window = corner if len(corner) == len(WINDOW) else None
     return Columns(image=image, label=label, classes=flags, group=group, part=part, window=window)
+
+
+def _shown(names: Iterable[str]) -> str:
+    """For messages: what is no text may be anything."""
+    told = "".join(letter if letter.isprintable() else "?" for letter in ", ".join(names))
+    return told if len(told) < _MOST_SHOWN else f"{told[:_MOST_SHOWN]}…"
 
 
 def _item(path: Path, number: int, row: Row, columns: Columns, images: Sequence[str]) -> Item | Skipped:

@@ -133,9 +133,9 @@ def _cleaned(path: Path, shapes: NDArray[np.object_], words: Sequence[str], crs:
     crossed = int((~shapely.is_valid(shapes)).sum())
     notes = []
     if len(kept) < len(areas):
-        notes.append(f"Shapes of {path.name} that are no polygons were left out: {len(areas) - len(kept)}.")
+        notes.append(f"{len(areas) - len(kept)} shapes of {path.name} are no polygons and were left out.")
     if crossed:
-        notes.append(f"Polygons of {path.name} that cross themselves were mended: {crossed}.")
+        notes.append(f"{crossed} polygons of {path.name} cross themselves and were mended.")
     if crs is None:
         notes.append(f"{path.name} names no coordinate system: that of its image was assumed.")
     found = np.empty(len(kept), object)

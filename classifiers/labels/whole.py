@@ -22,6 +22,10 @@ from tiling.errors import BadInput
 
 MOST_PX = 4096
 """Largest side of a tile."""
+LEAST_PX = 3
+"""Smallest longer side of an image on the plane that is read."""
+MOST_EMPTY = 4
+"""How many times the side of most images a tile may be."""
 
 
 def load_items(
@@ -58,7 +62,7 @@ def _reading(items: Sequence[Item], settings: DataSettings, default: Bundle | No
     found = commonest(images, settings, default)
     return Reading(
         found=found,
-        side_px=settings.tile_px or _side(items, found),
+        side_px=_side(items, found, settings),
         halo_px=settings.halo_px,
         groups=grouping(settings, len(images)),
     )
@@ -104,11 +108,27 @@ def _require_one(items: Sequence[Item], labels: NDArray[np.float32], classes: Se
         )
 
 
-def _side(items: Sequence[Item], found: Commonest) -> int:
-    """Side of a tile, px: the shorter side of what most tiles are. Raises BadInput for huge ones."""
+def _side(items: Sequence[Item], found: Commonest, settings: DataSettings) -> int:
+    """Side of a tile, px: as the settings say, or the shorter side of what most tiles are.
+
+    Raises BadInput for huge ones, and for a plane that leaves next to nothing of them.
+    """
     shapes = Counter(item.window.shape_px for item in items if item.window is not None)
     shape = shapes.most_common(1)[0][0] if shapes else found.look.shape_px
-    side = max(1, int(min(shape) / found.opening.downsample + 0.5))
+    longest, side = (int(px / found.opening.downsample + 0.5) for px in (max(shape), min(shape)))
+    if longest < LEAST_PX:
+        raise BadInput(
+            f"data.downsample = {found.opening.downsample:g} leaves {longest} px of images of {shape[0]:,} x "
+            f"{shape[1]:,} px: nothing can be seen in them"
+        )
+    if settings.tile_px is not None:
+        if settings.tile_px > MOST_EMPTY * longest:
+            raise BadInput(
+                f"data.tile_px = {settings.tile_px:,}, but most images have {longest:,} px at most along a side: tiles "
+                "would be empty for the greatest part. Leave it out, and tiles are as large as the images"
+            )
+        return settings.tile_px
+    side = max(1, side)
     if side > MOST_PX:
         raise BadInput(
             f"most images are {shape[0]:,} x {shape[1]:,} px, too much for one tile: give data.tile_px or "

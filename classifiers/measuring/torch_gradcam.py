@@ -15,7 +15,7 @@ from classifiers.answers import require_side, require_task
 from classifiers.bundle import Bundle
 from classifiers.preprocess import normalise
 from classifiers.torch_gate import build_gate
-from classifiers.torch_layers import Coherent, Zoomed
+from classifiers.torch_layers import Turned, Wrapped
 from classifiers.torch_runtime import load_weights, only_side_px
 from tiling.errors import BadInput
 from tiling.stack import TileStack
@@ -62,7 +62,9 @@ def grad_cam(bundle: Bundle, stack: TileStack, columns: int | Sequence[int]) -> 
 
 def recorded(network: nn.Module) -> tuple[nn.Module, Recorder]:
     """The network with a recorder in place of timm's part, inside of what it is wrapped in; and the recorder."""
-    if isinstance(network, (Zoomed, Coherent)):
+    if isinstance(network, Turned):  # the map is of the tile as it lies
+        return recorded(network.network)
+    if isinstance(network, Wrapped):
         network.network, recorder = recorded(network.network)
         return network, recorder
     recorder = Recorder(network)

@@ -157,8 +157,10 @@ def percent(value: float | None) -> str:
 def _network(bundle: Bundle, parameters: int) -> str:
     zoom = bundle.hyperparameters.get("zoom", 1)
     enlarged = f", which enlarges its input {zoom} times" if zoom != 1 else ""
+    views = bundle.hyperparameters.get("views", 1)
+    turned = f" Each answer is the mean of {views} ways to lay the tile." if views != 1 else ""
     parents = " A parent is at least as probable as its child." if "parents" in bundle.hyperparameters else ""
-    return f"It is timm's `{bundle.architecture}`{enlarged}, {parameters / 1e6:.2f} million weights.{parents}"
+    return f"It is timm's `{bundle.architecture}`{enlarged}, {parameters / 1e6:.2f} million weights.{turned}{parents}"
 
 
 def figures_section(bundle: Bundle, measured: Measured, about: Told) -> str:

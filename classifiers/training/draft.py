@@ -32,6 +32,8 @@ def draft_bundle(tiles: LabelledTiles, split: Split, recipe: TrainingRecipe) -> 
         hyperparameters["global_pool"] = recipe.network.global_pool
     if recipe.network.zoom > 1:
         hyperparameters["zoom"] = recipe.network.zoom
+    if recipe.network.views > 1:
+        hyperparameters["views"] = recipe.network.views
     return checked(
         Bundle(
             name=recipe.model.name,

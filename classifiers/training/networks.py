@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from classifiers.torch_layers import Coherent, Zoomed
+from classifiers.torch_layers import innermost
 from tiling.errors import BadInput
 
 log = logging.getLogger("tilegate")
@@ -61,8 +61,7 @@ def load_pretrained(network: nn.Module, source: str, bands: Sequence[str]) -> li
 
 def _body(network: nn.Module) -> nn.Module:
     """What pretrained weights are of."""
-    while isinstance(network, Coherent | Zoomed):
-        network = network.network
+    network = innermost(network)
     encoder = getattr(network, "encoder", None)
     return encoder if isinstance(encoder, nn.Module) and hasattr(network, "decoder") else network
 

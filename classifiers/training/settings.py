@@ -78,6 +78,9 @@ class NetworkSettings:
     .safetensors file of weights."""
     zoom: Annotated[int, Field(ge=1, le=8)] = 1
     """How many times the network enlarges its input first: small tiles, pretrained filters."""
+    views: Literal[1, 2, 4, 8] = 1
+    """Gates: in how many of the eight ways a square can be laid a tile is looked at, each at the full price; the answer
+    is their mean."""
     global_pool: Literal["avg", "max", "avgmax", "catavgmax"] | None = None
     """Gates: how the last features become one vector; None = as the architecture does."""
     decoder_channels: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = (64, 48, 32, 16, 16)

@@ -9,15 +9,13 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from classifiers.torch_layers import Coherent, Zoomed
+from classifiers.torch_layers import innermost
 from tiling.errors import BadInput
 
 
 def last_layer(network: nn.Module) -> nn.Linear | nn.Conv2d:
     """The layer whose answers are a gate's logits. Raises BadInput where there is not exactly one."""
-    inner = network
-    while isinstance(inner, Coherent | Zoomed):
-        inner = inner.network
+    inner = innermost(network)
     get: Any = getattr(inner, "get_classifier", None)
     found = get() if get else None
     if not isinstance(found, nn.Linear | nn.Conv2d):

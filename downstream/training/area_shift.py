@@ -16,7 +16,7 @@ from torch import nn
 from classifiers.bundle import Bundle
 from classifiers.drift import answer
 from classifiers.labels.sample import LabelledTiles, Split
-from classifiers.torch_layers import Zoomed
+from classifiers.torch_layers import innermost
 from classifiers.torch_runtime import TorchRuntime
 from classifiers.training.weights import halved
 from downstream.training.segment_tiles import TILES_AT_ONCE, truth_of
@@ -82,7 +82,7 @@ def margins(network: nn.Module, draft: Bundle, tiles: LabelledTiles, chosen: NDA
 
 def last_layer(network: nn.Module) -> nn.Conv2d:
     """The layer of a U-Net of segmentation-models-pytorch whose answers are the logits."""
-    inner = network.network if isinstance(network, Zoomed) else network
+    inner = innermost(network)
     head = inner.get_submodule("segmentation_head").modules()
     return next(module for module in head if isinstance(module, nn.Conv2d))
 

@@ -18,6 +18,7 @@ from torch import nn
 from classifiers.bundle import Bundle, write_bundle
 from classifiers.export import export_bundle
 from classifiers.torch_gate import build_gate
+from classifiers.torch_layers import Turned, Zoomed
 from tiling.grid import TileGrid
 from tiling.info import PixelSize
 from tiling.stack import TileStack
@@ -65,8 +66,12 @@ def gates_in(folder: Path) -> MakeGate:
     def make(name: str = "test_resnet", *, half: bool = False, **changes: Any) -> Bundle:
         classes = changes.get("classes", ("forest",))
         torch.manual_seed(0)
-        made = timm.create_model(name, pretrained=False, num_classes=len(classes), **changes.get("hyperparameters", {}))
-        network: nn.Module = made.half() if half else made
+        own = dict(changes.get("hyperparameters", {}))
+        zoom, views = own.pop("zoom", 0), own.pop("views", 0)
+        network: nn.Module = timm.create_model(name, pretrained=False, num_classes=len(classes), **own)
+        network = Zoomed(network, zoom) if zoom else network
+        network = Turned(network, views) if views else network
+        network = network.half() if half else network
         plain: dict[str, Any] = {
             "name": "tiny",
             "path": Path(),

@@ -153,6 +153,13 @@ def test_half_precision_weights_stay_half_where_that_changes_nothing(tiny_gate, 
     assert (bundle.path / "model.bin").stat().st_size <= whole
 
 
+def test_a_gate_that_looks_twice_enlarged_and_turned_is_exported(tiny_gate, noise) -> None:
+    bundle = exported(tiny_gate(hyperparameters={"zoom": 2, "views": 8}), noise(3))
+    assert bundle.hyperparameters == {"zoom": 2, "views": 8}
+    found = open_network_gate(bundle, "openvino-f32").score(noise(5))
+    np.testing.assert_allclose(found, in_torch(bundle, noise(5)).sigmoid().numpy(), atol=1e-5)
+
+
 def test_an_export_that_answers_otherwise_is_refused(tiny_gate, noise) -> None:
     bundle = tiny_gate()
     before = {path.name: path.read_bytes() for path in bundle.path.iterdir()}

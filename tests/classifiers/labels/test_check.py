@@ -10,6 +10,7 @@ import pytest
 
 from classifiers.labels.check import check_tiles
 from classifiers.labels.confident import label_errors, out_of_fold
+from classifiers.labels.descriptors import descriptors
 from classifiers.labels.sample import LabelledTiles, Sample
 from tiling.info import PixelSize
 
@@ -164,3 +165,12 @@ def test_without_scikit_learn_the_rest_is_checked(monkeypatch) -> None:
     found = check_tiles(labelled(pixels, np.eye(3)[kinds]))
     assert found.balance == dict.fromkeys(CLASSES, 30)
     assert "tilegate[train]" in found.lines()[-1]
+
+
+@pytest.mark.parametrize("side", [1, 2, 4, 5])
+def test_tiny_and_infinite_tiles_are_checked(side: int) -> None:
+    pixels = np.random.default_rng(1).random((40, 2, side, side), np.float32)
+    pixels[3, 0, 0, 0], pixels[4, 0, 0, 0] = np.inf, 1e38
+    tiles = labelled(pixels, np.eye(2)[np.repeat([0, 1], 20)])
+    assert np.isfinite(descriptors(tiles)).all()
+    assert check_tiles(tiles).tiles == 40

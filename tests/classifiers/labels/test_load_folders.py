@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from classifiers.bundle_contract import Bundle
+from classifiers.bundle_schema import Document
 from classifiers.labels.files import files_below
 from classifiers.labels.load import load_tiles
+from classifiers.labels.looks import DTYPES
 from classifiers.labels.sample import UNLABELLED, LabelledTiles, Sample
 from classifiers.labels.shelf import Piece, Shelf
 from classifiers.training.settings import DataSettings
@@ -210,6 +213,8 @@ def test_too_much_that_cannot_be_used_is_refused_with_names(tmp_path: Path) -> N
         ({}, "has no folders"),
         ({"a/notes.txt": b"x"}, r"folders a which hold 1 \.txt"),
         ({"labels.csv": b"x"}, r"give .*labels\.csv as DATA; see data\.images"),
+        ({"train/0.png": b"x", "test/1.png": b"x"}, "test and train are taken for parts of a split, and hold none"),
+        ({"0.png": b"x", "1.png": b"x"}, "has no folders of classes, and 2 images that no folder says anything of"),
     ],
 )
 def test_a_folder_without_images_says_what_is_expected(tmp_path: Path, files: dict[str, bytes], match: str) -> None:
@@ -244,6 +249,60 @@ def test_numbers_of_colours_are_no_pixels(tmp_path: Path) -> None:
         Image.fromarray(noise(i)).convert("P").save(tmp_path / "ab"[i % 2] / f"{i}.gif")
     with pytest.raises(BadInput, match=r"0\.gif has a palette"):
         load_tiles(str(tmp_path), TEN_M, "gate")
+
+
+@pytest.mark.parametrize("palette", ["a/0.png", "a/1.png"])
+def test_one_picture_with_a_palette_is_passed_over(tmp_path: Path, palette: str) -> None:
+    fill(tmp_path, a=10, b=10)
+    Image.fromarray(noise(77)).convert("P").save(tmp_path / palette)
+    tiles = load_tiles(str(tmp_path), TEN_M, "gate")
+    (skipped,) = tiles.skipped
+    assert (len(tiles), skipped.name) == (19, palette)
+    assert "bands are band1 (numbers of the colours of a palette), those of most images red" in skipped.why
+
+
+def test_most_pictures_with_a_palette_are_refused_whichever_is_first(tmp_path: Path) -> None:
+    fill(tmp_path, a=2, b=2)
+    for path in [tmp_path / "a/1.png", *(tmp_path / "b").iterdir()]:
+        Image.fromarray(noise(1)).convert("P").save(path)
+    with pytest.raises(BadInput, match="has a palette"):
+        load_tiles(str(tmp_path), TEN_M, "gate")
+
+
+def test_values_no_model_takes_are_told(tmp_path: Path) -> None:
+    for i in range(4):
+        path = tmp_path / "ab"[i % 2] / f"{i}.tif"
+        path.parent.mkdir(exist_ok=True)
+        with rasterio.open(path, "w", driver="GTiff", width=8, height=8, count=1, dtype="int64") as file:
+            file.write(noise(i, 8, 1).astype(np.int64), 1)
+    with pytest.raises(
+        BadInput, match=r"0\.tif and most other images hold int64 values; a model takes uint8, .*Convert"
+    ):
+        load_tiles(str(tmp_path), TEN_M, "gate")
+
+
+def test_values_models_take_are_those_of_a_bundle() -> None:
+    assert get_args(Document.model_fields["tilegate_dtype"].annotation) == DTYPES
+
+
+def test_most_images_have_the_pixels_of_one_of_them(tmp_path: Path) -> None:
+    for i, size in enumerate((10, 30)):
+        for name in "ab":
+            path = tmp_path / name / f"{i}.tif"
+            path.parent.mkdir(exist_ok=True)
+            place = {"crs": "EPSG:32631", "transform": Affine(size, 0, 5e5, 0, -size, 4.7e6)}
+            with rasterio.open(path, "w", driver="GTiff", width=8, height=8, count=1, dtype="uint8", **place) as file:
+                file.write(noise(i, 8, 1), 1)
+    with pytest.raises(BadInput, match=r"(?s)2 of 4 tiles.*its pixels are 30 x 30 m, those of most images 10 x 10 m"):
+        load_tiles(str(tmp_path), DataSettings(), "gate")
+
+
+def test_classes_that_differ_in_capitals_are_not_two(tmp_path: Path) -> None:
+    fill(tmp_path, Wood=2, wood=2, water=2)
+    with pytest.raises(BadInput, match="classes Wood, wood differ only in capital letters"):
+        load_tiles(str(tmp_path), TEN_M, "gate")
+    both = load_tiles(str(tmp_path), replace(TEN_M, classes={"w": ("Wood", "wood"), "water": ()}), "gate")
+    assert both.labels.sum(axis=0).tolist() == [4, 2]
 
 
 def test_a_coarser_plane_is_the_mean(tmp_path: Path) -> None:
@@ -368,3 +427,16 @@ def test_pixels_of_another_size_are_told_apart(tmp_path: Path) -> None:
     (odd,) = load_tiles(str(tmp_path), DataSettings(), "gate").skipped
     assert odd.name == "1/7.tif"
     assert odd.why == "its pixels are 30 x 30 m, those of most images 10 x 10 m"
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"tile_px": 4096}, r"data\.tile_px = 4,096, but most images have 16 px at most"),
+        ({"downsample": 16.0}, r"data\.downsample = 16 leaves 1 px of images of 16 x 16 px"),
+    ],
+)
+def test_tiles_of_next_to_nothing_are_refused(tmp_path: Path, settings: dict[str, Any], match: str) -> None:
+    fill(tmp_path, a=2, b=2)
+    with pytest.raises(BadInput, match=match):
+        load_tiles(str(tmp_path), replace(TEN_M, **settings), "gate")

@@ -274,3 +274,25 @@ def test_a_nodata_value_that_no_file_declares_can_be_given(tmp_path: Path) -> No
     tiles = load_tiles(str(tmp_path), replace(SETTINGS, nodata=float(value)), "segmenter")
     np.testing.assert_array_equal(tiles.valid[0], (rgb != value).all(axis=2))
     assert load_tiles(str(tmp_path), SETTINGS, "segmenter").valid.all()
+
+
+def test_masks_of_nothing_are_told(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        pair(tmp_path, name, np.zeros((16, 16), np.uint8))
+    with pytest.raises(BadInput, match="the masks are 0 everywhere"):
+        load_tiles(str(tmp_path), replace(SETTINGS, classes={}), "gate")
+
+
+def test_values_that_were_meant_otherwise_are_told(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        pair(tmp_path, name, np.repeat(np.uint8([[0, 255]]), 8, axis=1).repeat(16, axis=0))
+    with pytest.raises(BadInput, match=r"no tile is of wood(?s:.)*Values 255 of the masks are of no class"):
+        load_tiles(str(tmp_path), replace(SETTINGS, classes={"wood": ("1",)}), "gate")
+
+
+def test_a_mask_of_a_turned_photograph_is_told(tmp_path: Path) -> None:
+    pair(tmp_path, "a", random_mask((16, 32), [0, 1]))
+    mask = next((tmp_path / "masks").iterdir())
+    Image.fromarray(np.rot90(np.asarray(Image.open(mask)))).save(mask)
+    with pytest.raises(BadInput, match="EXIF says of a photograph's orientation is not followed"):
+        load_tiles(str(tmp_path), replace(SETTINGS, classes={"wood": ("1",)}), "gate")

@@ -204,3 +204,33 @@ def test_one_band_per_file_and_the_smaller_polygon_on_top(tiny_raster: MakeRaste
     np.testing.assert_array_equal(tiles.pixels[0][:, :100], bands)
     assert tiles.masks is not None
     np.testing.assert_array_equal(tiles.masks[0][:100], burned((LAKE, 1), (island, 2)))
+
+
+def test_a_coordinate_system_that_is_none_is_told(tiny_raster: MakeRaster, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, images=(str(scene(tiny_raster)),))
+    feature = {"type": "Feature", "properties": {"class": "lake"}, "geometry": shapely.geometry.mapping(LAKE)}
+    named = {"type": "name", "properties": {"name": "EPSG:lake"}}
+    document = {"type": "FeatureCollection", "crs": named, "features": [feature]}
+    (tmp_path / "lake.geojson").write_text(json.dumps(document))
+    with pytest.raises(BadInput, match=r"lake\.geojson names 'EPSG:lake' as its coordinate system"):
+        load_tiles(str(tmp_path / "lake.geojson"), settings, "gate")
+
+
+@pytest.mark.parametrize("left", [0, 5000])
+def test_a_geopackage_that_was_cut_off_is_told(tiny_raster: MakeRaster, tmp_path: Path, left: int) -> None:
+    settings = replace(SETTINGS, images=(str(scene(tiny_raster)),))
+    drawn = write(tmp_path / "lake.gpkg", [on_map(LAKE)], ["lake"])
+    drawn.write_bytes(drawn.read_bytes()[:left])
+    with pytest.raises(BadInput, match=r"lake\.gpkg cannot be read as polygons or a table"):
+        load_tiles(str(drawn), settings, "gate")
+
+
+def test_a_shapefile_without_a_prj_lies_where_its_image_does(tiny_raster: MakeRaster, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, images=(str(scene(tiny_raster)),))
+    drawn = write(tmp_path / "shapes.shp", [on_map(LAKE), on_map(WOOD)], ["lake", "wood"])
+    named = load_tiles(str(drawn), settings, "segmenter")
+    (tmp_path / "shapes.prj").unlink()
+    tiles = load_tiles(str(drawn), settings, "segmenter")
+    np.testing.assert_array_equal(tiles.masks, named.masks)
+    assert "shapes.shp names no coordinate system: that of its image was assumed." in tiles.notes
+    assert not any("coordinate system" in note for note in named.notes)

@@ -158,3 +158,41 @@ def test_a_geopackage_without_geometry_is_a_table(tmp_path: Path) -> None:
 def test_tables_that_say_too_little_are_refused(tmp_path: Path, text: str, match: str) -> None:
     with pytest.raises(BadInput, match=match):
         load_tiles(table(tmp_path, text), SETTINGS, "gate")
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_tables_as_excel_and_old_macs_write_them(tmp_path: Path, ending: str, encoding: str) -> None:
+    path = tmp_path / "labels.csv"
+    table(tmp_path, "")
+    lines = ["path;label", "img/0.png;Flußbach", "img/1.png;wood", ""]
+    path.write_bytes(ending.join(lines).encode(encoding))
+    assert rows(load_tiles(str(path), SETTINGS, "gate")) == {"img/0.png": [1, 0], "img/1.png": [0, 1]}
+
+
+def test_whole_numbers_with_a_point_are_whole_numbers(tmp_path: Path) -> None:
+    text = "path,label\nimg/0.png,0.0\nimg/1.png,1.0\nimg/2.png,1\n"
+    tiles = load_tiles(table(tmp_path, text), SETTINGS, "gate")
+    assert (tiles.classes, rows(tiles)) == (("1",), {"img/0.png": [0], "img/1.png": [1], "img/2.png": [1]})
+
+
+@pytest.mark.parametrize("drive", ["C:\\scans\\", "D:/scans/"])
+def test_paths_of_a_windows_machine_are_told(tmp_path: Path, drive: str) -> None:
+    text = f"path,label\n{drive}0.png,wood\n{drive}1.png,water\n"
+    with pytest.raises(BadInput, match=r"2 of 2 rows cannot be used.*(?s:.)*0\.png is a path of a Windows machine"):
+        load_tiles(table(tmp_path, text), SETTINGS, "gate")
+
+
+def test_rows_that_contradict_each_other_are_told(tmp_path: Path) -> None:
+    text = "path,label\nimg/0.png,wood\nimg/1.png,water\nimg/1.png,wood\nimg/2.png,wood\nimg/2.png,wood\n"
+    tiles = load_tiles(table(tmp_path, text), SETTINGS, "gate")
+    assert not tiles.exclusive
+    told = " ".join(tiles.notes)
+    assert "2 rows repeat" in told
+    assert "1 tiles have several labels by that" in told
+
+
+def test_a_table_that_is_none_is_told_in_letters(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_bytes(b"\x1b[2J\x07path,kind\n" + bytes(range(256)))
+    with pytest.raises(BadInput, match=r"has columns \?\[2J\?path, kind: none of them says what a tile is"):
+        load_tiles(str(tmp_path / "labels.csv"), SETTINGS, "gate")
