@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import segmentation_models_pytorch as smp
+import torch
 from torch import nn
 
 from classifiers.answers import require_task
@@ -36,4 +37,24 @@ def build_segmenter(bundle: Bundle) -> nn.Module:
             f"{bundle.path}: segmentation-models-pytorch {smp.__version__} can not build a Unet of "
             f"{dict(bundle.hyperparameters)}: {error}"
         ) from error
+    network = pruned(network, len(bundle.bands))
     return Zoomed(network, zoom, dense=True) if zoom > 1 else network
+
+
+def pruned(network: nn.Module, bands: int) -> nn.Module:
+    """The network without the layers that change no answer: encoders keep, and run, those below the deepest level used."""
+    answer: torch.Tensor = network.eval()(torch.zeros(1, bands, 64, 64))
+    parameters = list(network.parameters())
+    slopes = torch.autograd.grad(answer.sum(), parameters, allow_unused=True)
+    idle = {parameter for parameter, slope in zip(parameters, slopes, strict=True) if slope is None}
+    _drop(network, idle)
+    return network.train()
+
+
+def _drop(module: nn.Module, idle: set[nn.Parameter]) -> None:
+    for name, child in module.named_children():
+        own = list(child.parameters())
+        if own and idle.issuperset(own):
+            setattr(module, name, nn.Identity())
+        elif not idle.isdisjoint(own):
+            _drop(child, idle)

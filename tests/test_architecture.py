@@ -26,7 +26,6 @@ MODELS = (
     "classifiers/export.py",
     "downstream/torch_*.py",
     "downstream/training/*.py",
-    "downstream/train_*.py",
 )
 EXPORTED = ("classifiers/openvino_quiet.py", "classifiers/export*.py")
 FENCES = {
