@@ -86,7 +86,7 @@ class OpenVinoRuntime:
         except RuntimeError as error:
             if any(sign in str(error) for sign in STARVED):
                 raise MemoryError(f"{self._bundle.name} for tiles {shape}: no memory or threads left here") from error
-            raise BadInput(_refused(self._bundle, error, f" for tiles {shape}")) from error
+            raise BadInput(_too_odd(self._bundle, shape)) from error
 
     def _reshaped(self, shape: Shape) -> ov.Model:
         wanted = self._model.inputs[0].partial_shape
@@ -96,7 +96,7 @@ class OpenVinoRuntime:
         try:
             model.reshape(ov.PartialShape(list(shape)))
         except RuntimeError as error:
-            raise BadInput(_refused(self._bundle, error, f" for tiles {shape}")) from error
+            raise BadInput(_too_odd(self._bundle, shape)) from error
         return model
 
     def _try(self) -> None:
@@ -137,11 +137,22 @@ def _read(core: ov.Core, graph: Graph, bundle: Bundle) -> ov.Model:
     return model
 
 
-def _refused(bundle: Bundle, error: Exception, when: str = "") -> str:
+def _refused(bundle: Bundle, error: Exception) -> str:
     first = " ".join(str(error).split())
     return (
-        f"{bundle.path}: OpenVINO {ov.get_version()} refuses the exported network{when}: {first:.400}. "
+        f"{bundle.path}: OpenVINO {ov.get_version()} refuses the exported network: {first:.400}. "
         "Export the bundle again, or ask for the runtime torch."
+    )
+
+
+def _too_odd(bundle: Bundle, shape: Shape) -> str:
+    """Without OpenVINO's own words, a page of C++: they are in the error it is raised from."""
+    side = " x ".join(map(str, shape[2:]))
+    return (
+        f"{bundle.path}: OpenVINO {ov.get_version()} refuses the exported network for tiles of {side} px with "
+        f"{shape[1]} bands: they are most likely too small for it. It was trained on tiles of {bundle.input_px} px: cut "
+        "such tiles. A run can use torch instead (gate.runtime, segment.runtime), which may take them. If tiles of "
+        f"{bundle.input_px} px are refused, too, export the bundle again."
     )
 
 

@@ -24,6 +24,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+KEPT = {
+    **dict.fromkeys(("run", "resume"), "run the same command again, or tilegate resume, to finish"),
+    "train": "the same command again goes on from the last whole epoch",
+}
+"""What is left when a command fails, and how to go on."""
 EXIT_PARTIAL, EXIT_BAD_INPUT, EXIT_OTHER = 3, 2, 1
 
 Images = Annotated[list[str], typer.Argument(help="An image; several rasters of one band each are one image.")]
@@ -171,9 +176,11 @@ def main() -> None:
         print(f"tilegate: {error}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
     except (TilegateError, OSError, MemoryError) as error:
-        cause = "out of memory (fewer at once need less: --workers 1): " if isinstance(error, MemoryError) else ""
+        fewer = "--set fit.batch=8" if sys.argv[1:2] == ["train"] else "--workers 1"
+        cause = f"out of memory (fewer at once need less: {fewer}): " if isinstance(error, MemoryError) else ""
         print(f"tilegate: {cause}{redacted(str(error))}", file=sys.stderr)
-        print("What is done is kept: run the same command again, or tilegate resume, to finish.", file=sys.stderr)
+        for kept in (KEPT[word] for word in sys.argv[1:2] if word in KEPT):
+            print(f"What is done is kept: {kept}.", file=sys.stderr)
         sys.exit(EXIT_OTHER)
 
 

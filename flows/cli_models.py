@@ -65,8 +65,11 @@ def evaluate(
     """Measure a gate or a segmenter on labelled data."""
     from flows.evaluation import evaluate, write_evaluation
     from flows.evaluation_tiles import Asked
+    from flows.out_folder import require_folder
     from flows.training_display import evaluation_lines
 
+    if out is not None:
+        require_folder(out)
     asked = Asked(
         kind=kind,
         model=as_path(model),
@@ -98,7 +101,9 @@ def explain(
 ) -> None:
     """Show what a gate looks at in a tile."""
     from flows.explain import explain
+    from flows.out_folder import require_folder
 
+    require_folder(out)
     found = explain(as_path(model), tiles, out, name, method, tuple(changes))
     lines = [f"{each.picture}  {each.name} {each.scores[each.name]:.4f} ({each.method})" for each in found]
     tell({"tiles": [each.as_dict() for each in found]}, lines, as_json)

@@ -21,6 +21,7 @@ from flows.training_recipe import (
 )
 from flows.training_record import learnt_from, read_record
 from tiling.errors import BadInput
+from tiling.info import PixelSize
 
 if TYPE_CHECKING:
     from classifiers.bundle_contract import Bundle
@@ -58,9 +59,9 @@ def asked_tiles(asked: Asked, bundle: Bundle | None) -> LabelledTiles:
     recipe = _recipe(asked, bundle)
     if recipe is None:
         settings = as_read(_settings(asked, {}).data, asked.kind)
-        tiles = load_tiles(asked.data, settings, asked.kind, default=bundle)
+        tiles = load_tiles(asked.data, settings, asked.kind, default=bundle, evaluating=True)
         return tiles if settings.group else grouped_as_learnt(tiles, bundle)
-    tiles = load_tiles(asked.data, as_read(recipe.data, asked.kind), asked.kind)
+    tiles = load_tiles(asked.data, as_read(recipe.data, asked.kind), asked.kind, evaluating=True)
     return tiles if asked.part == "all" else part_of(tiles, recipe, asked.part)
 
 
@@ -141,16 +142,21 @@ def require_fit(tiles: LabelledTiles, model: ModelId, bands: Sequence[str]) -> N
             f"{model.name} needs band {' and '.join(missing)}, the bands of these tiles are {', '.join(tiles.bands)}. "
             f"Say which is which: --set 'data.bands=[{example}]'"
         )
-    if model.dtype not in (None, tiles.dtype):
+    require_made_for("these tiles hold", tiles.dtype, tiles.pixel_size, model)
+
+
+def require_made_for(who: str, dtype: str, size: PixelSize, model: ModelId) -> None:
+    """Raise BadInput for pixels a model was not made for. who: such as "these tiles hold"; size: of one pixel."""
+    if model.dtype not in (None, dtype):
         raise BadInput(
-            f"these tiles hold {tiles.dtype} values; {model.name} was trained on {model.dtype}. "
+            f"{who} {dtype} values; {model.name} was trained on {model.dtype}. "
             f"Convert the images to {model.dtype} the way its training data was (see its model card)."
         )
-    if not model.takes(tiles.pixel_size):
+    if not model.takes(size):
         assert model.pixel_size is not None  # rules take any
         low, high = model.pixel_size_range
         raise BadInput(
-            f"these tiles have pixels of {tiles.pixel_size.text}; {model.name} is valid for {low:g} to {high:g} times "
+            f"{who} pixels of {size.text}; {model.name} is valid for {low:g} to {high:g} times "
             f"{model.pixel_size.text}. Where the files are finer, --set data.downsample=N has them averaged; where they "
             "say what is not true, --set data.pixel_size=N."
         )

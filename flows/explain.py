@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.protocol import Classifier
+from flows.evaluation_tiles import require_made_for
 from flows.models import find_bundle, open_gate
-from tiling.errors import BadInput
+from tiling.errors import BadData, BadInput
 from tiling.grid import Tile
+from tiling.info import ImageInfo, Plane
 from tiling.stack import TileStack, read_stack
 from tiling.window import Window
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 Method = Literal["auto", "gradcam", "occlusion"]
 MOST_PX = 4096
 """Longest side of what is still a tile."""
+ANY_SIZE = 1.0
+"""Pixel size of a file that a rule looks at: it asks for none, but every image has one."""
 TILE_ID = re.compile(r"(?P<run>.+)#r(?P<row>\d{4,})c(?P<col>\d{4,})")
 LEGENDS = {
     "gradcam": "Grad-CAM: brighter speaks more for the class, against the brightest place of this tile",
@@ -132,22 +136,27 @@ def heat_of(
 
 
 def _stack(tile: str, gate: Classifier, bundle: Bundle | None, settings: DataSettings) -> TileStack:
-    """One tile with the gate's bands."""
+    """One tile with the gate's bands. Raises BadInput for what the gate was not made for, and where there is no data."""
     found = TILE_ID.fullmatch(tile)
     if found and not Path(tile).exists():
-        stack, bands = _tile_of_run(found["run"], int(found["row"]), int(found["col"]))
+        stack, info, plane = _tile_of_run(found["run"], int(found["row"]), int(found["col"]))
     else:
-        stack, bands = _image(tile, bundle, settings)
-    missing = [band for band in gate.bands if band not in bands]
+        stack, info, plane = _image(tile, bundle, settings)
+    missing = [band for band in gate.bands if band not in info.bands]
     if missing:
-        raise BadInput(f"{tile}: {gate.model.name} needs band {', '.join(missing)}, there are {', '.join(bands)}")
-    return stack.pick([0], [bands.index(band) for band in gate.bands])
+        raise BadInput(f"{tile}: {gate.model.name} needs band {', '.join(missing)}, there are {', '.join(info.bands)}")
+    require_made_for(f"{tile} holds", info.dtype, info.pixel_size.times(plane.scale), gate.model)
+    if not stack.valid.any():
+        raise BadInput(f"{tile}: no pixel of it holds data, so there is nothing to explain")
+    return stack.pick([0], [info.bands.index(band) for band in gate.bands])
 
 
-def _image(path: str, bundle: Bundle | None, settings: DataSettings) -> tuple[TileStack, tuple[str, ...]]:
-    """(a whole image file as one tile, its bands), opened as in training and in a run."""
+def _image(path: str, bundle: Bundle | None, settings: DataSettings) -> tuple[TileStack, ImageInfo, Plane]:
+    """A whole image file as one tile, opened as in training and in a run: for a rule, pixels may be of any size."""
     from classifiers.labels.looks import commonest
 
+    if bundle is None:
+        settings = replace(settings, pixel_size=settings.pixel_size or ANY_SIZE)
     found = commonest([(path,)], settings, bundle)
     with closing(found.opening.open((path,))) as source:
         plane = found.opening.plane(source.info)
@@ -157,11 +166,14 @@ def _image(path: str, bundle: Bundle | None, settings: DataSettings) -> tuple[Ti
                 "tilegate run, then explain tiles of the run: RUN_FOLDER#r0003c0007"
             )
         window = Window(y=0, x=0, height=plane.shape_px[0], width=plane.shape_px[1])
-        return read_stack(source, [Tile(row=0, col=0, core=window, read=window)], plane), source.info.bands
+        try:
+            return read_stack(source, [Tile(row=0, col=0, core=window, read=window)], plane), source.info, plane
+        except BadData as error:
+            raise BadInput(f"{path} cannot be read to its end, it is most likely damaged: {error}") from error
 
 
-def _tile_of_run(folder: str, row: int, col: int) -> tuple[TileStack, tuple[str, ...]]:
-    """(a tile of a run as its gate saw it, the bands)."""
+def _tile_of_run(folder: str, row: int, col: int) -> tuple[TileStack, ImageInfo, Plane]:
+    """A tile of a run as its gate saw it."""
     from storage.run import Run
     from tiling.open import open_source
 
@@ -170,4 +182,4 @@ def _tile_of_run(folder: str, row: int, col: int) -> tuple[TileStack, tuple[str,
     if row >= rows or col >= cols:
         raise BadInput(f"{folder} has tiles r0000c0000 to r{rows - 1:04d}c{cols - 1:04d}, none is r{row:04d}c{col:04d}")
     with closing(open_source(plan.source)) as source:
-        return read_stack(source, [plan.gate_grid.tile(row, col)], plan.gate_plane), source.info.bands
+        return read_stack(source, [plan.gate_grid.tile(row, col)], plan.gate_plane), source.info, plan.gate_plane

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from classifiers.labels.sample import LabelledTiles, Part, Split, positives
 from flows.evaluation_tiles import Asked, as_read
 from flows.training_recipe import Kind, as_json, bundled_training_recipes, load_training_recipe, training_recipe
-from flows.training_record import FILE, TrainingRecord, begin, finish, record_of
+from flows.training_record import FILE, TrainingRecord, begin, finish, held, record_of
 from tiling.address import is_remote
 from tiling.errors import BadInput
 
@@ -60,7 +60,8 @@ def let_go() -> None:
 def prepare_stage(data: str, recipe: TrainingRecipe, out: str) -> dict[str, Any]:
     """Check DATA and begin the folder; JSON of what was found. Raises BadInput where training makes no sense."""
     ready = prepare(data, recipe)
-    record, tiles = _begin(ready, out), ready.tiles
+    with held(bundle_folder(out)):
+        record, tiles = _begin(ready, out), ready.tiles
     return {
         "tiles": len(tiles),
         "side_px": tiles.side_px,
@@ -91,16 +92,20 @@ def part_facts(tiles: LabelledTiles, split: Split, part: Part) -> dict[str, Any]
 
 
 def fit_stage(data: str, recipe: TrainingRecipe, out: str, watch: Watcher) -> dict[str, Any]:
-    """Learn, from where it was left; the bundle's figures as JSON. A finished folder is left as it is."""
-    ready = prepare(data, recipe)
-    record, folder = _begin(ready, out), bundle_folder(out)
-    if record.finished:
-        from classifiers.bundle import load_bundle
+    """Learn, from where it was left; the bundle's figures as JSON. A finished folder is left as it is.
 
-        bundle = load_bundle(folder, folder)
-    else:
-        bundle = _learn(ready, command_of(recipe, data))(folder, watch)
-        finish(folder, record)
+    Raises BadInput while another process trains there.
+    """
+    ready, folder = prepare(data, recipe), bundle_folder(out)
+    with held(folder):
+        record = _begin(ready, out)
+        if record.finished:
+            from classifiers.bundle import load_bundle
+
+            bundle = load_bundle(folder, folder)
+        else:
+            bundle = _learn(ready, command_of(recipe, data))(folder, watch)
+            finish(folder, record)
     metrics = dict(bundle.metrics)
     return {"name": bundle.name, "sha256": bundle.contract_sha256, "threshold": bundle.threshold, "metrics": metrics}
 

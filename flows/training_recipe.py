@@ -116,9 +116,16 @@ def _explain(error: ValidationError) -> str:
             lines.append(f"unknown key {where}; known: {', '.join(_known_keys(place[:-1]))}")
         elif problem["type"].startswith("missing"):
             lines.append(f"{where} is missing")
+        elif problem["type"] == "tuple_type":
+            lines.append(f"{where}: write a list, such as {_listed(place, problem['input'])}")
         else:
             lines.append(f"{where}: {problem['msg']} (given: {problem['input']!r:.80})")
     return "; ".join(lines)
+
+
+def _listed(place: list[str], value: object) -> str:
+    """One value as the list that was probably meant; a band's has its number, too."""
+    return f"{json.dumps([value, 1] if place[:2] == ['data', 'bands'] else [value], default=str):.300}"
 
 
 def _known_keys(place: list[str]) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,13 @@ from numpy.typing import NDArray
 from classifiers.labels.sample import LabelledTiles, Split
 from classifiers.training.settings import TrainingRecipe
 from flows.training_recipe import MAX_BYTES, as_json, training_recipe
+from storage.disk import LocalFolder
+from storage.folder import LOCK
 from tiling.errors import BadInput
 
 FILE, NEW = "training.json", ".training.json.new"
+OWN = {FILE, NEW, LOCK}
+"""What lies in a folder before anything was learnt."""
 DIGITS = 8
 """Of a tile's sha256: enough to tell some thousand tiles apart from some thousand others."""
 
@@ -95,15 +101,39 @@ def write_record(folder: Path, record: TrainingRecord) -> TrainingRecord:
     return record
 
 
+def require_ours(folder: Path) -> None:
+    """Raise BadInput where something lies that training has not begun."""
+    begun = (folder / FILE).is_file()
+    if not begun and folder.exists() and (not folder.is_dir() or any(p.name not in OWN for p in folder.iterdir())):
+        raise BadInput(f"{folder} exists and was not begun by tilegate train; name a folder that is not there yet")
+
+
+def require_free(folder: Path) -> None:
+    """Raise BadInput for a folder that another process trains in: now, and not when the data has been read."""
+    if (folder / FILE).is_file():
+        with held(folder):
+            pass
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes out of the folder meanwhile, as a run does. Raises BadInput while another one is in."""
+    require_ours(folder)
+    with LocalFolder(folder).hold():
+        yield
+        record = read_record(folder)
+        if record is not None and record.finished:
+            (folder / LOCK).unlink(missing_ok=True)  # no part of a bundle; whoever waits for it finds nothing to do
+
+
 def begin(folder: Path, record: TrainingRecord) -> TrainingRecord:
     """The record in `folder`: this one, new, or the same begun before. Raises BadInput where anything else lies."""
+    require_ours(folder)
     before = read_record(folder)
     if before is None:
-        if folder.exists() and (not folder.is_dir() or any(path.name != NEW for path in folder.iterdir())):
-            raise BadInput(f"{folder} exists and was not begun by tilegate train; name a folder that is not there yet")
         return write_record(folder, record)
     told = differences("", _plain(replace(before, finished=False)), _plain(record))
-    if told and any(path.is_file() and path.name not in {FILE, NEW} for path in folder.rglob("*")):
+    if told and any(path.is_file() and path.name not in OWN for path in folder.rglob("*")):
         more = f"; and {len(told) - 6} more" if len(told) > 6 else ""
         raise BadInput(
             f"{folder} was begun with other settings or data: {'; '.join(told[:6])}{more}. "

@@ -35,13 +35,18 @@ DRAWN = (
 
 
 def load_tiles(
-    data: str, settings: DataSettings, kind: Literal["gate", "segmenter"], *, default: Bundle | None = None
+    data: str,
+    settings: DataSettings,
+    kind: Literal["gate", "segmenter"],
+    *,
+    default: Bundle | None = None,
+    evaluating: bool = False,
 ) -> LabelledTiles:
     """Every tile of DATA that is labelled. Raises BadInput with what to do instead.
 
     data: DATA/CLASS/… or DATA/train|val|test/CLASS/…; DATA/images with DATA/masks; images beside polygons of the same name;
     a .csv or .gpkg of labels; a file of polygons. default: a bundle to be evaluated, whose bands, pixel size, side and
-    classes are taken where neither settings nor files say any.
+    classes are taken where neither settings nor files say any. evaluating: nothing is to be learnt, as with a bundle.
     """
     path = Path(data).expanduser()
     if not path.exists():
@@ -53,7 +58,7 @@ def load_tiles(
         tiles = load_items(listing, settings, kind, default)
     else:
         tiles = load_scenes(listing, settings, kind, default)
-    return require_classes(tiles, listing, settings, kind, default)
+    return require_classes(tiles, listing, settings, kind, evaluating=evaluating or default is not None)
 
 
 def list_folder_of(path: Path) -> Items | Scenes:
@@ -83,18 +88,19 @@ def require_classes(
     listing: Items | Scenes,
     settings: DataSettings,
     kind: Literal["gate", "segmenter"],
-    default: Bundle | None,
+    *,
+    evaluating: bool,
 ) -> LabelledTiles:
     """The tiles, if something can be told apart in them. Raises BadInput otherwise.
 
-    A bundle may be evaluated on data without some of its classes; a note says so. Parents have no tiles of their own.
+    A model may be evaluated on data without some of its classes; a note says so. Parents have no tiles of their own.
     """
     found = positives(tiles.labels) if kind == "gate" else (tiles.fractions > 0).sum(axis=0)
     missing = [
         name for name, n in zip(tiles.classes, found, strict=True) if not n and name not in settings.parents.values()
     ]
     held = ", ".join(f"{name} {int(n)}" for name, n in zip(tiles.classes, found, strict=True))
-    if default is not None:
+    if evaluating:
         note = f"No tile is of {', '.join(missing)}."
         return replace(tiles, notes=(*tiles.notes, note)) if missing else tiles
     if missing or not tiles.classes:

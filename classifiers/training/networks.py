@@ -23,6 +23,8 @@ IMAGENET = "imagenet"
 _PACKAGES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 _PREFIXES = ("module.", "network.", "encoder.", "model.")
 _RGB = ("red", "green", "blue")
+DAMAGED = (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError)
+"""What torch raises for files that are cut off or something else."""
 Tensors = Mapping[str, torch.Tensor]
 
 
@@ -123,8 +125,13 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             return dict(safetensors.torch.load_file(path))
         held = torch.load(path, map_location="cpu", weights_only=True)
-    except (safetensors.SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise BadInput(f"{path} can not be read as weights, and nothing else is run: {error!s:.300}") from error
+    except (safetensors.SafetensorError, pickle.UnpicklingError, *DAMAGED) as error:
+        raise BadInput(  # not what torch says: it advises to run whatever the file holds
+            f"{path} can not be read as weights, and nothing else in it is run: it is damaged, no file of weights, or "
+            "holds more than tensors. Save the state_dict() of the network alone, best as .safetensors."
+        ) from error
+    if not isinstance(held, dict):
+        raise BadInput(f"{path} holds a {type(held).__name__}, not tensors by name: save the network's state_dict()")
     inner = next((held[key] for key in ("state_dict", "model") if isinstance(held.get(key), dict)), held)
     return {name: values for name, values in inner.items() if isinstance(values, torch.Tensor)}
 

@@ -13,7 +13,10 @@ from classifiers.bundle_contract import ClassifierName, Features, Share
 Loss = Literal["cross-entropy", "focal", "dice", "tversky", "cross-entropy + dice"]
 """cross-entropy is binary where classes do not exclude each other; dice and tversky are for masks."""
 Count = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Positive = Annotated[float, Field(gt=0)]
+Width = Annotated[int, Field(ge=1, le=4096)]
+"""Channels of a layer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +66,7 @@ class SplitSettings:
     """Share of the tiles that decides when to stop, and the temperature."""
     test: Share = 0.2
     """Share of the tiles that is only measured on."""
-    seed: int = 1
+    seed: Seed = 1
     """Of the draw."""
 
 
@@ -83,7 +86,7 @@ class NetworkSettings:
     is their mean."""
     global_pool: Literal["avg", "max", "avgmax", "catavgmax"] | None = None
     """Gates: how the last features become one vector; None = as the architecture does."""
-    decoder_channels: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = (64, 48, 32, 16, 16)
+    decoder_channels: Annotated[tuple[Width, ...], Field(min_length=3, max_length=5)] = (64, 48, 32, 16, 16)
     """Segmenters: of the U-Net's way up, deepest first; as many as the encoder is deep."""
     half: bool = True
     """Weights are stored as float16."""
@@ -153,7 +156,7 @@ class FitSettings:
     """Decay of the moving average of the weights per step, which is what is kept; 0 = the last weights."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 on CUDA, float32 on CPUs, where bfloat16 was measured slower for depthwise convolutions."""
-    seed: int = 1
+    seed: Seed = 1
     """Of weights, order and augmentation."""
 
 

@@ -48,16 +48,17 @@ class Margins:
 def shift_to_area(
     network: nn.Module, draft: Bundle, tiles: LabelledTiles, split: Split, *, half: bool
 ) -> Mapping[str, float]:
-    """Move the border, in place, so that as much is mapped of the validation tiles as their masks have; figures.
+    """Move the border, in place, to where validation tiles are mapped the area of their masks; figures.
 
-    It goes into the bias of the last layer: off the one logit, or onto the background's (softmax, all classes
+    Each group has a border of its own where that holds: the median is taken, so that one scene or slide the network
+    does not understand moves none of the others. It goes into the bias of the last layer: off the one logit, or onto the background's (softmax, all classes
     together). half: weights, and so the border, are rounded to float16. The figures, for Bundle.metrics: logit_shift,
     and the area bias of validation and test tiles without it, and of the validation tiles with it.
     """
     if half:
         halved(network)
     validation, test = (margins(network, draft, tiles, split.of(part)) for part in ("validation", "test"))
-    shift = _moved(network, draft, validation.border(), half=half)
+    shift = _moved(network, draft, usual_border(network, draft, tiles, split.validation), half=half)
     found = {
         "logit_shift": shift,
         "area_bias_validation_unshifted": validation.bias(0),
@@ -65,6 +66,14 @@ def shift_to_area(
         "area_bias_unshifted": test.bias(0),
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def usual_border(network: nn.Module, draft: Bundle, tiles: LabelledTiles, chosen: NDArray[np.intp]) -> float:
+    """Median of the borders of the groups that hold something; 0 where none does."""
+    groups = tiles.groups[chosen]
+    found = [margins(network, draft, tiles, chosen[groups == group]) for group in np.unique(groups)]
+    borders = [each.border() for each in found if each.true]
+    return float(np.median(borders)) if borders else 0.0
 
 
 def margins(network: nn.Module, draft: Bundle, tiles: LabelledTiles, chosen: NDArray[np.intp]) -> Margins:

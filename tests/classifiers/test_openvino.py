@@ -296,3 +296,14 @@ def test_shipped_bundles_bring_an_export_that_auto_takes() -> None:
         assert bundle.drift["openvino-f32"].flipped == 0
         for stem in bundle.exports:
             assert (bundle.path / f"{stem}.xml").stat().st_size < 2**20
+
+
+def test_tiles_too_small_are_refused_without_a_page_of_cpp(tiny_gate, noise) -> None:
+    gate = open_network_gate(exported(tiny_gate(hyperparameters={"global_pool": "max"}), noise(2)), "openvino-f32")
+    with pytest.raises(
+        BadInput, match=r"for tiles of 8 x 8 px with 3 bands: they are most likely too small"
+    ) as refused:
+        gate.score(noise(2, 8))
+    assert "Check" not in str(refused.value)
+    assert len(str(refused.value)) < 700
+    assert "Check" in str(refused.value.__cause__)

@@ -14,7 +14,7 @@ import torch
 from classifiers.answers import NotFinite
 from classifiers.bundle import Bundle, load_bundle, write_bundle
 from downstream.network_segmenter import NetworkSegmenter
-from downstream.torch_segmenter import torch_segmenter
+from downstream.torch_segmenter import pruned, torch_segmenter
 from tiling.errors import BadInput
 from tiling.grid import TileGrid
 from tiling.info import PixelSize
@@ -64,7 +64,7 @@ def on_torch(bundle: Bundle, **how: Any) -> NetworkSegmenter:
 
 def network(channels: int = 1) -> torch.nn.Module:
     torch.manual_seed(0)
-    return smp.Unet(encoder_weights=None, in_channels=3, classes=channels, **UNET).eval()
+    return pruned(smp.Unet(encoder_weights=None, in_channels=3, classes=channels, **UNET), 3).eval()
 
 
 def constant(*logits: float) -> torch.nn.Module:
@@ -169,3 +169,17 @@ def test_the_shipped_segmenter_maps_dark_green_and_not_sand() -> None:
     forest = segmenter.segment(TileStack(tiles=stack.tiles, pixels=pixels.astype(np.uint8), valid=stack.valid))
     assert forest.labels[0, :, :112].mean() > 0.95
     assert forest.labels[0, :, 144:].mean() < 0.05
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_is_pruned_changes_no_answer(channels: int) -> None:
+    torch.manual_seed(4)
+    whole = smp.Unet(encoder_weights=None, in_channels=3, classes=channels, **UNET).eval()
+    pixels = torch.rand(2, 3, 64, 96)
+    with torch.inference_mode():
+        expected = whole(pixels)
+    names = set(whole.state_dict())
+    small = pruned(whole, 3).eval()
+    assert set(small.state_dict()) < names
+    with torch.inference_mode():
+        assert torch.equal(small(pixels), expected)

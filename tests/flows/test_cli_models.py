@@ -6,6 +6,7 @@ import pytest
 
 from flows.cli_models import as_path
 from flows.models import shipped
+from flows.out_folder import require_folder
 
 
 @pytest.fixture
@@ -53,3 +54,45 @@ def test_help_names_what_there_is(tilegate):
         seen = tilegate(command, "--help")
         assert seen.code == 0
         assert all(word in seen.out for word in words), seen.out
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "explain"])
+def test_a_folder_that_can_not_be_made_is_refused_before_the_data_is_read(tilegate, tmp_path, command):
+    words = {
+        "train": ("gate", tmp_path / "nowhere"),
+        "evaluate": ("gate", "forest", tmp_path / "nowhere"),
+        "explain": ("forest", tmp_path / "nowhere.png"),
+    }[command]
+    (tmp_path / "file").write_text("mine")
+    for out, message in (
+        (tmp_path / "file", "file is a file; name a folder"),
+        (tmp_path / "file/below", "file is a file; name a folder"),
+        ("/proc/x", "cannot be made"),
+        (tmp_path / ("x" * 300), "cannot be made"),
+    ):
+        seen = tilegate(command, *words, "--out", out)
+        assert (seen.code, message in seen.err) == (2, True), seen.err
+        assert "nowhere" not in seen.err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_that_can_be_made_is_not_made_yet(tmp_path):
+    assert require_folder(tmp_path / "a/b") == tmp_path / "a/b"
+    assert require_folder(tmp_path) == tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("command", "said"), [("resume", True), ("train", False), ("evaluate", False)])
+def test_only_runs_are_told_to_be_resumed(tilegate, tmp_path, monkeypatch, command, said):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    for place in ("flows.commands.resume_run", "flows.training_commands.train", "flows.evaluation.evaluate"):
+        monkeypatch.setattr(place, full)
+    words = {"resume": [tmp_path], "train": ["gate", tmp_path, "--out", "x"], "evaluate": ["gate", "ndwi", tmp_path]}
+    seen = tilegate(command, *words[command])
+    assert seen.code == 1
+    assert "No space left" in seen.err
+    assert ("tilegate resume" in seen.err) == said
+    assert ("What is done is kept" in seen.err) == (command != "evaluate")

@@ -87,6 +87,16 @@ def test_a_rule_as_gate(scene, tilegate, tmp_path):
     assert 'src="http' not in page
 
 
+def test_a_rule_is_measured_where_every_tile_is_of_its_class(scene, tilegate):
+    """Nothing is to be learnt: 256 px of lakes as one tile, which NDWI calls water by its share."""
+    data, _, found = scene
+    options = ("--json", "--set", WATER, "--set", "data.tile_px=256")
+    seen = tilegate("evaluate", "gate", "ndwi", data, *options)
+    assert seen.code == 0, seen.err
+    assert (seen.json["tiles"], seen.json["roc_auc"]) == (1, None)
+    assert seen.json["accuracy"] == float(found.mean() >= 0.5)
+
+
 def test_lines_for_people(scene, tilegate):
     data, *_ = scene
     seen = tilegate("evaluate", "segmenter", "ndwi", data, "--set", WATER, "--set", "data.tile_px=64")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import rasterio
 from PIL import Image
+from rasterio.transform import from_origin
 
 from classifiers.rules import RULES
 from flows.explain import heat_of
@@ -86,6 +88,8 @@ def test_a_tile_of_a_run_has_the_score_it_had_there(make_scene, measure, tilegat
         (("forest", "nowhere#r0000c0000"), "nowhere"),
         (("forest-unet", "TILE"), "Shipped bundles"),
         (("ndwi", "TILE", "--set", "data.pixel_size=10"), "needs band nir"),
+        (("ndwi", "TILE"), "needs band nir"),
+        (("forest", "TILE", "--set", "data.pixel_size=100"), "pixels of 100 x 100 m; forest-gate is valid for"),
     ],
 )
 def test_bad_input_writes_nothing(pictures, tilegate, tmp_path, arguments, message):
@@ -101,3 +105,48 @@ def test_a_scene_is_no_tile(tilegate, tmp_path):
     Image.new("RGB", (4200, 64)).save(tmp_path / "long.png")
     seen = tilegate("explain", "forest", tmp_path / "long.png", "--out", tmp_path / "seen")
     assert (seen.code, "that is a scene" in seen.err) == (2, True)
+
+
+def test_a_raster_of_other_pixels_is_refused(pictures, tilegate, tmp_path):
+    """What the file says is believed; a file that says nothing is taken as of the bundle's pixels (see above)."""
+    pixels = np.asarray(Image.open(pictures[0])).transpose(2, 0, 1)
+    size = find_bundle("forest", "gate").pixel_size.y
+    for factor, code in ((1, 0), (10, 2)):
+        path = tmp_path / f"{factor}.tif"
+        profile = {"driver": "GTiff", "count": 3, "dtype": "uint8", "crs": "EPSG:32633", "photometric": "RGB"}
+        place = from_origin(500_000, 5_000_000, size * factor, size * factor)
+        with rasterio.open(
+            path, "w", height=pixels.shape[1], width=pixels.shape[2], transform=place, **profile
+        ) as file:
+            file.write(pixels)
+        seen = tilegate("explain", "forest", path, "--out", tmp_path / "seen")
+        assert seen.code == code, seen.err
+        assert ("is valid for" in seen.err) == (code == 2)
+
+
+def test_a_tile_without_data_is_refused(pictures, tilegate, tmp_path):
+    with Image.open(pictures[0]) as image:
+        image.putalpha(0)
+        image.save(tmp_path / "clear.png")
+    seen = tilegate("explain", "forest", tmp_path / "clear.png", "--out", tmp_path / "seen")
+    assert (seen.code, "no pixel of it holds data" in seen.err) == (2, True), seen.err
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_a_file_that_is_cut_off_is_the_callers_fault(pictures, tilegate, tmp_path, ending):
+    cut = tmp_path / f"cut.{ending}"
+    with Image.open(pictures[0]) as image:
+        image.save(cut)
+    cut.write_bytes(cut.read_bytes()[: len(cut.read_bytes()) // 2])
+    seen = tilegate("explain", "forest", cut, "--out", tmp_path / "seen")
+    assert (seen.code, cut.name in seen.err) == (2, True), seen.err
+    assert "resume" not in seen.err
+    assert "What is done" not in seen.err
+
+
+def test_a_rule_takes_any_pixel_size(tilegate, tmp_path):
+    Image.new("RGB", (64, 64), (40, 200, 60)).save(tmp_path / "tile.png")
+    bands = 'data.bands=[["green", 2], ["nir", 1]]'
+    seen = tilegate("explain", "ndwi", tmp_path / "tile.png", "--out", tmp_path / "seen", "--json", "--set", bands)
+    assert seen.code == 0, seen.err
+    assert seen.json["tiles"][0]["score"] == 1

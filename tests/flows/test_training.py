@@ -22,6 +22,7 @@ from flows.stopping import Stopped
 from flows.training import fit_stage, let_go, prepare_stage
 from flows.training_defaults import suited
 from flows.training_recipe import load_training_recipe, training_recipe
+from tiling.errors import BadInput
 from tiling.grid import TileGrid
 from tiling.info import PixelSize
 from tiling.stack import TileStack
@@ -327,6 +328,44 @@ def test_settings_can_be_mended_before_anything_is_learnt(folders, tilegate, tmp
     assert wrong.code == 2
     assert "nonesuch" in wrong.err
     assert tilegate("train", "gate", folders, "--out", out, *settings(*TINY, "fit.epochs=1")).code == 0
+
+
+def test_two_do_not_train_in_one_folder(folders, tilegate, tmp_path):
+    """Another process holds the folder in the midst of an epoch; a folder of somebody else gets no lock either."""
+    out, words = tmp_path / "gate", settings(*TINY, "fit.epochs=1")
+    code = "import sys, fcntl; f = open(sys.argv[1], 'ab'); fcntl.flock(f, 2); print(flush=True); sys.stdin.read()"
+    prepare_stage(str(folders), recipe_of(*TINY, "fit.epochs=1"), str(out))
+    command = [sys.executable, "-c", code, str(out / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        for data in (folders, tmp_path / "nowhere"):  # before the data is read
+            seen = tilegate("train", "gate", data, "--out", out, *words)
+            assert (seen.code, "another process is working on" in seen.err) == (2, True), seen.err
+        with pytest.raises(BadInput, match="another process is working on"):
+            fit_stage(str(folders), recipe_of(*TINY, "fit.epochs=1"), str(out), FakeWatcher())
+        assert not list(out.rglob("epoch*"))
+        other.stdin.close()
+    assert tilegate("train", "gate", folders, "--out", out, "--recipe", out / "training.json").code == 0
+    assert not (out / ".lock").exists()
+
+
+def test_threads_of_torch_are_told_to_sleep_before_it_is_imported(tmp_path):
+    """In a process of its own: nothing here may have imported it before."""
+    code = (
+        "import os, sys\nfrom flows.training_commands import train\n"
+        "class Told:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'torch': print(os.environ['OMP_WAIT_POLICY'], os.environ['GOMP_SPINCOUNT']); os._exit(0)\n"
+        "assert 'torch' not in sys.modules\n"
+        "sys.meta_path.insert(0, Told())\n"
+        "try: train('gate', sys.argv[1], '', (), sys.argv[2], 'local', quiet=True)\n"
+        "except ValueError: import torch\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "nowhere"), str(tmp_path / "out")]
+    for set_before, told in (({}, "PASSIVE 0"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE 0")):
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_WAIT", "GOMP"))}
+        seen = subprocess.run(command, cwd=HOUSE, env=env | set_before, capture_output=True, text=True, check=True)
+        assert seen.stdout.strip() == told
 
 
 def test_a_killed_training_goes_on_where_it_was(folders, tmp_path):

@@ -85,6 +85,13 @@ def test_the_record_beside_a_bundle_is_a_recipe(tmp_path):
         ("fit.loss=dice", "is for masks"),
         ("split.test=0.9", "nothing is left"),
         ("fit.epochs", "key.sub=value"),
+        ("fit.seed=-1", "fit.seed"),
+        ("split.seed=-1", "split.seed"),
+        ("fit.seed=4294967296", "fit.seed"),
+        ("network.decoder_channels=[16, 8]", "network.decoder_channels"),
+        ("data.images=/x/big.png", 'data.images: write a list, such as ["/x/big.png"]'),
+        ("data.classes.Forest=Forest", 'data.classes.Forest: write a list, such as ["Forest"]'),
+        ("data.bands=['red']", 'data.bands.0: write a list, such as ["red", 1]'),
     ],
 )
 def test_what_is_wrong_is_named(change, message):

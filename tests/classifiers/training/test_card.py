@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from classifiers.labels.sample import LabelledTiles, Sample, Skipped, Split
+from classifiers.measuring.gate_metrics import gate_metrics
 from classifiers.training.card import gate_card, told, wrap
 from classifiers.training.draft import draft_bundle
 from classifiers.training.measure_gate import measure
@@ -53,9 +54,34 @@ def test_the_figures_are_those_of_the_test_tiles(coloured: Make, card: Callable[
     assert "It was chosen on these same tiles" in text.replace("\n", " ")
 
 
+def test_a_threshold_below_one_half_has_a_column_beside_it(
+    coloured: Make, thirds: Callable[..., Split], tiny_recipe: Callable[..., TrainingRecipe]
+) -> None:
+    """One positive tile of 20 looks like nothing: to let it through, the threshold lets all through."""
+    tiles = coloured(160, ("bright",), exclusive=False)
+    split, recipe = thirds(tiles), tiny_recipe()
+    draft, truth = draft_bundle(tiles, split, recipe), tiles.labels[split.test]
+    logits = (truth * 6 - 3).astype(np.float32)
+    logits[np.flatnonzero(truth[:, 0])[0]] = -3
+    measured = measure(logits, tiles, split, 1.0, 1.0)
+    text = gate_card(draft, measured, told(tiles, split, recipe, ""), 1)
+    assert rows(text, "accuracy") == [["accuracy", "0.9750", "0.5000"]]
+    assert rows(text, "recall") == [["recall", "0.9500", "1.0000"]]
+    assert rows(text, "precision") == [["precision", "1.0000", "0.5000"]]
+    assert rows(text, "figure") == [["figure", "at 0.5", "at 0.047"]]  # 1 / (1 + exp(3)) = 0.0474
+    assert rows(text, "ROC-AUC")[0][2] == "the same"
+    found = measured.metrics
+    assert (found["accuracy"], found["recall"]) == (0.975, 0.95)
+    assert (found["accuracy_at_threshold"], found["recall_at_threshold"]) == (0.5, 1)
+    assert found["precision_at_threshold"] == 0.5
+    evaluated = gate_metrics(truth, 1 / (1 + np.exp(-logits)), False)
+    assert all(found[key] == pytest.approx(evaluated[key]) for key in ("accuracy", "precision", "recall", "f1", "ece"))
+
+
 def test_each_class_of_several_has_its_row(coloured: Make, card: Callable[..., str]) -> None:
     text = card(coloured(160, ("red", "green", "blue")))
     assert [row[0] for row in rows(text, "") if len(row) == 6 and row[1].isdigit()] == ["red", "green", "blue"]
+    assert "threshold" not in text[text.index("## Measured") : text.index("## Thresholds")]
     assert "the likeliest class" in text.replace("\n", " ")
     assert "mean over the classes" in text
 

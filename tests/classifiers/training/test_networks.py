@@ -133,6 +133,21 @@ def test_pickles_are_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("content", [b"Dear colleague", b"", b"PK\x03\x04 cut off", b"\x80\x02"])
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_nobody_is_told_to_run_what_a_file_holds(tmp_path: Path, content: bytes, ending: str) -> None:
+    (tmp_path / f"odd.{ending}").write_bytes(content)
+    with pytest.raises(BadInput, match="can not be read as weights") as refused:
+        load_pretrained(timm.create_model("test_resnet"), str(tmp_path / f"odd.{ending}"), RGB)
+    assert "weights_only" not in str(refused.value)
+
+
+def test_a_list_of_tensors_is_no_network(tmp_path: Path) -> None:
+    torch.save([torch.zeros(3)], tmp_path / "list.pth")
+    with pytest.raises(BadInput, match=r"list\.pth holds a list"):
+        load_pretrained(timm.create_model("test_resnet"), str(tmp_path / "list.pth"), RGB)
+
+
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"no installed package holds .* \(.*efficientnet_lite0.* are there\)"):
         load_pretrained(timm.create_model("test_resnet"), "imagenet", RGB)

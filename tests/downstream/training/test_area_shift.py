@@ -17,7 +17,7 @@ from classifiers.torch_runtime import TorchRuntime
 from classifiers.training.settings import ModelSettings, NetworkSettings, TrainingRecipe
 from downstream.network_segmenter import NetworkSegmenter
 from downstream.torch_segmenter import build_segmenter
-from downstream.training.area_shift import Margins, last_layer, shift_to_area
+from downstream.training.area_shift import Margins, last_layer, margins, shift_to_area
 from downstream.training.segment_tiles import count_tiles
 from downstream.training.train_segmenter import draft_segmenter
 
@@ -40,7 +40,7 @@ def test_the_area_mapped_is_that_of_the_masks(labelled: MakeTiles, squares: Any,
     tiles = labelled(masks, halo_px=8, classes=classes)
     valid = tiles.valid.copy()
     valid[1, 20:] = False
-    tiles = replace(tiles, valid=valid)
+    tiles = replace(tiles, valid=valid, samples=tuple(replace(each, group="scene") for each in tiles.samples))
     split = Split(train=np.array([5]), validation=np.array([0, 1, 3]), test=np.array([2, 4]))
     network, draft = untrained(tiles, zoom)
     segmenter = NetworkSegmenter(draft, TorchRuntime(network, draft, device="cpu"))
@@ -60,6 +60,20 @@ def test_the_area_mapped_is_that_of_the_masks(labelled: MakeTiles, squares: Any,
     assert figures["area_bias_unshifted"] == pytest.approx(test)
     assert figures["area_bias_validation"] == pytest.approx(bias("validation"), abs=2e-3)
     assert abs(bias("validation")) < 2e-3  # but for pixels that lie on the border
+
+
+def test_a_group_the_network_does_not_understand_moves_none_of_the_others(labelled: MakeTiles, squares: Any) -> None:
+    masks = squares(6, 48)
+    masks[4:] = 1 - masks[4:]  # nearly all of it, where a network of the other tiles maps little
+    groups = ("a", "a", "b", "b", "odd", "odd")
+    tiles = labelled(masks, halo_px=8)
+    named = tuple(replace(each, group=group) for each, group in zip(tiles.samples, groups, strict=True))
+    tiles, network, draft = replace(tiles, samples=named), *untrained(tiles)
+    alone = [margins(network, draft, tiles, np.array(two)).border() for two in ([0, 1], [2, 3], [4, 5])]
+    split = Split(train=np.array([0]), validation=np.arange(6), test=np.array([0]))
+    found = shift_to_area(network, draft, tiles, split, half=False)["logit_shift"]
+    assert found == pytest.approx(sorted(alone)[1], abs=1e-6)
+    assert abs(found - alone[2]) > 1e-3, "the odd group is not the median"
 
 
 def test_the_border_is_rounded_as_it_is_stored(labelled: MakeTiles, squares: Any) -> None:
