@@ -44,7 +44,8 @@ def run(tilegate, image, out, recipe, *options):
 def test_the_forest_pair_runs_on_its_pixel_size(rgb, tilegate, tmp_path):
     seen = run(tilegate, rgb(), tmp_path / "run", "forest")
     assert seen.code == 0, seen.err
-    assert seen.json["gate"]["threshold"] == 0.5  # the bundle's own
+    own = load_bundle("forest-gate", bundle_folder("classifiers")).threshold
+    assert seen.json["gate"]["threshold"] == own
     assert seen.json["segmenter"]["model"] == "forest-unet"
 
 
@@ -58,7 +59,7 @@ def test_a_finer_image_is_brought_to_the_model(rgb, tilegate, tmp_path):
 @pytest.mark.parametrize(
     ("image", "options", "message"),
     [
-        ((30.0, "uint8"), [], "valid for 0.8 to 1.25 times 10 x 10 m"),
+        ((30.0, "uint8"), [], "valid for 0.8 to 1.25 times 9.942 x 10.01 m"),
         ((10.0, "uint16"), [], "holds uint16 values; forest-gate was trained on uint8"),
         ((10.0, "uint8"), ["--set", "gate.downsample=1"], "forest-gate would see pixels of 10 x 10 m"),
         ((10.0, "uint8"), ["--set", "tile.pixel_size=20"], "forest-unet would see pixels of 20 x 20 m"),

@@ -174,7 +174,10 @@ def edited(bundle: Bundle, folder: Path, **changes: Any) -> Path:
         ({"mlm__hyperparameters": {"features": ["lbp"], "classifier": "tree", "parents": [1, 0, -1]}}, "no tree"),
         ({"mlm__framework": "PyTorch"}, "mlm:framework of classical is scikit-learn"),
         ({"mlm__architecture": "test_resnet"}, "mlm:framework of test_resnet is PyTorch"),
-        ({"mlm__architecture": "test_resnet", "mlm__framework": "PyTorch"}, "global_pool, img_size, zoom and parents"),
+        (
+            {"mlm__architecture": "test_resnet", "mlm__framework": "PyTorch"},
+            "global_pool, img_size, zoom, views and parents",
+        ),
     ],
 )
 def test_contracts_that_contradict_themselves(trained: Trained, tmp_path: Path, changes: Any, message: str) -> None:
