@@ -8,32 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from classifiers.bundle_contract import (
     CLASSICAL,
     Bundle,
     Calibration,
-    ClassifierName,
     Digest,
     Domain,
     Drift,
     Export,
     ExportName,
-    Features,
-    Names,
     RuntimeName,
     Share,
     Task,
 )
+from classifiers.bundle_parts import NAME, Input, Name, Network, Output, Strict
 from tiling.errors import BadInput
 from tiling.info import PixelSize
 
@@ -43,102 +40,13 @@ UNET = ("encoder_name", "encoder_depth", "decoder_channels")
 GATE = "global_pool, img_size, zoom, views and parents"
 HAND_MADE = ("features", "classifier")
 MLM_TASKS: Mapping[Task, str] = {"classification": "scene-classification", "segmentation": "semantic-segmentation"}
-NAME, SHA256 = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", r"^[0-9a-f]{64}$"
+SHA256 = r"^[0-9a-f]{64}$"
 IN_WORDS = {NAME: "must be a plain name of letters, digits, '_', '.' and '-'", SHA256: "must be 64 hexadecimal digits"}
 HINTS = {
     "tilegate:schema": "; this version of tilegate reads 1. Write the bundle again with write_bundle.",
     "tilegate:pixel_size": "; without the pixel size it was trained at nobody can tell whether an image fits it. "
     'Write it such as {"y": 10, "x": 10, "unit": "m"}, and tilegate:pixel_size_range, such as [0.8, 1.25].',
 }
-
-# timm and smp would go to the network for "hf-hub:…": a name can be neither a path nor a URL
-Name = Annotated[str, Field(pattern=NAME)]
-
-
-class Strict(BaseModel):
-    """Every key is known, present, of the right JSON type, and finite where it is a number, or all is refused.
-
-    A field mlm_x is the key mlm:x. Keys of type Any may hold anything: they are MLM's and change nothing here.
-    """
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        allow_inf_nan=False,
-        alias_generator=lambda name: re.sub("^(mlm|tilegate|classification)_", r"\1:", name),
-    )
-
-
-class Tensor(Strict):
-    """What the network takes."""
-
-    shape: tuple[int, int, int, int]
-    """-1 (any number of tiles), bands, and the side of a tile twice, px."""
-    dim_order: tuple[Literal["batch"], Literal["channel"], Literal["height"], Literal["width"]]
-    data_type: Literal["float32"]
-
-
-class Scaling(Strict):
-    """How one band is normalised, in the units of the pixels."""
-
-    type: Literal["z-score"]
-    mean: float
-    stddev: float = Field(ge=1e-12)
-
-
-class Input(Strict):
-    """The one input."""
-
-    bands: Names
-    input: Tensor
-    value_scaling: tuple[Scaling, ...]
-    """One per band."""
-    name: Any = None
-    description: Any = None
-    resize_type: Any = None
-
-
-class Category(Strict):
-    """One class."""
-
-    value: int
-    name: str
-    description: Any = None
-
-
-class Function(Strict):
-    """What turns the network's output into scores."""
-
-    format: Literal["python"]
-    expression: Literal["torch:sigmoid", "torch:softmax"]
-
-
-class Output(Strict):
-    """The one output."""
-
-    classification_classes: tuple[Category, ...] = Field(min_length=1, max_length=256)
-    """In the order of the network's channels; of a segmenter, the first is background."""
-    post_processing_function: Function
-    name: Any = None
-    description: Any = None
-    tasks: Any = None
-    result: Any = None
-
-
-class Network(Strict):
-    """All a network, or a gate without one, is built with; nothing in here can name a file or a URL. No default is ever used."""
-
-    encoder_name: Name = ""
-    encoder_depth: int = Field(0, ge=3, le=5)
-    decoder_channels: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = ()
-    global_pool: Literal["avg", "max", "avgmax", "catavgmax"] = "avg"
-    img_size: int = Field(0, ge=1, le=4096)
-    zoom: int = Field(1, ge=2, le=8)
-    views: Literal[2, 4, 8] = 2
-    parents: tuple[Annotated[int, Field(ge=-1, le=255)], ...] = ()
-    features: Features = ("colour",)
-    classifier: ClassifierName = "forest"
 
 
 class Document(Strict):
@@ -163,9 +71,9 @@ class Document(Strict):
     tilegate_metrics: dict[str, float]
     tilegate_threshold: Share | None
     tilegate_calibration: Calibration | None
-    tilegate_exports: dict[ExportName, Export] = {}
-    tilegate_drift: dict[RuntimeName, Drift] = {}
-    tilegate_labels: dict[str, tuple[str, ...]] = {}
+    tilegate_exports: dict[ExportName, Export] = Field(default_factory=dict)
+    tilegate_drift: dict[RuntimeName, Drift] = Field(default_factory=dict)
+    tilegate_labels: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     tilegate_domain: Domain | None = None
     mlm_framework_version: Any = None
     mlm_total_parameters: Any = None
