@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from classifiers.measuring.natural import NODATA, display_bands
 from flows.display import class_lines
 from flows.thumbnail import small_mask, small_pixels, thumbnail_shape
 from storage.run import Run
@@ -20,7 +21,7 @@ from tiling.state import State
 PANEL_PX = 640
 MARGIN_PX = 20
 HEAD_PX, FOOT_PX = 92, 40
-INK, FAINT, PAPER, NODATA = (28, 32, 38), (110, 118, 128), (255, 255, 255), (236, 238, 240)
+INK, FAINT, PAPER = (28, 32, 38), (110, 118, 128), (255, 255, 255)
 COLOURS = {
     State.EMPTY: (236, 238, 240),
     State.NEGATIVE: (176, 196, 214),
@@ -32,14 +33,6 @@ COLOURS = {
     State.POSITIVE: (250, 200, 120),
 }
 CLASS_COLOURS = np.array([(0, 0, 0), (20, 110, 235), (230, 60, 60), (40, 160, 80), (240, 190, 40)], np.float64)
-
-DISPLAY = (
-    ("red", "green", "blue"),
-    ("nir", "red", "green"),
-    ("nir", "green", "green"),
-    ("nir", "red", "red"),
-    ("swir", "green", "green"),
-)
 
 
 def draw_overview(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any]) -> Image.Image:
@@ -66,7 +59,7 @@ def draw_overview(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any]
 
 def natural(run: Run, small: Pixels) -> NDArray[np.uint8]:
     """(h, w, 3): the image as a picture, stretched to its 2nd and 98th percentile; grey where there is no data."""
-    chosen = small.data[_display_bands(run.plan.image.bands)].astype(np.float64)
+    chosen = small.data[display_bands(run.plan.image.bands)].astype(np.float64)
     if run.plan.image.kind == "raster":
         chosen = np.stack([_stretch(band, small.valid) for band in chosen])
     picture = np.where(small.valid, np.clip(chosen, 0, 255), np.array(NODATA)[:, None, None])
@@ -94,14 +87,6 @@ def overlay(picture: NDArray[np.uint8], share: NDArray[np.float64]) -> NDArray[n
         alpha = np.sqrt(np.clip(part, 0, 1))[..., None]  # a few pixels under a thumbnail pixel still show
         mixed = mixed * (1 - alpha) + CLASS_COLOURS[1 + (label - 1) % (len(CLASS_COLOURS) - 1)] * alpha
     return np.asarray(np.clip(mixed, 0, 255), np.uint8)
-
-
-def _display_bands(bands: Sequence[str]) -> list[int]:
-    """True colour where there is one, else near infrared in red as the field does, else the first band."""
-    for wanted in DISPLAY:
-        if all(name in bands for name in wanted):
-            return [list(bands).index(name) for name in wanted]
-    return [0, 0, 0]
 
 
 def _stretch(band: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
