@@ -241,8 +241,8 @@ def deploy(pool):
             flow_id=client.create_flow(gated_area),
             name="slow",
             entrypoint="tests/flows/slow_flow.py:gated_area",
-            path=str(HOUSE),
             work_pool_name=pool,
+            pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": str(HOUSE)}}],  # no copy
         )
 
 
