@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from tiling.pixel_area import PixelAreas
 UNSEEN = 255
 """Label of pixels nobody looked at; the plane's surroundings are of them."""
 
+T = TypeVar("T", bound=np.generic)
 ReadLabels = Callable[[Tile], NDArray[np.uint8]]
 """Labels (h, w) of a tile's core: 0 background, 1 … 254 classes, 255 not looked at."""
 
@@ -55,7 +57,7 @@ class Objects:
         label[into] = self.label
         np.add.at(pixels, into, self.pixels)
         cut[into[self.cut]] = True
-        area = np.bincount(into, self.area, minlength=count)
+        area = np.bincount(into, self.area, minlength=count).astype(np.float64)
         return Objects(label=label, pixels=pixels, area=area, cut=cut)
 
 
@@ -167,21 +169,29 @@ def _objects(inside: NDArray[np.uint8], count: int, areas: PixelAreas, tile: Til
     """The connected parts of a tile and the id of every pixel (h, w)."""
     from skimage.measure import label
 
-    local, found = label(inside, background=0, return_num=True, connectivity=1)
+    local, found = label(inside, background=0, return_num=True, connectivity=1)  # type: ignore[no-untyped-call]
     core = local[: tile.core.height, : tile.core.width]
-    weights = np.broadcast_to(areas.of(tile.core), core.shape)
+    pixels = np.bincount(core.ravel(), minlength=found + 1)[1:]
     first = np.zeros(found + 1, np.uint8)
     first[local] = inside
     objects = Objects(
         label=first[1:],
-        pixels=np.bincount(core.ravel(), minlength=found + 1)[1:],
-        area=np.bincount(core.ravel(), weights.ravel(), minlength=found + 1)[1:],
+        pixels=pixels,
+        area=_areas(core, pixels, areas.of(tile.core)),
         cut=np.zeros(found, bool),
     )
     return objects, np.where(local > 0, local.astype(np.int64) + count, 0)
 
 
-def _framed(values: NDArray[np.generic], above: NDArray[np.generic], left: NDArray[np.generic]) -> NDArray[np.generic]:
+def _areas(local: Ints, pixels: Ints, pixel_area: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) area of parts 1 … n. pixel_area: broadcastable to the (h, w) of local."""
+    if pixel_area.size == 1:
+        return np.asarray(pixels * pixel_area.item(), np.float64)
+    weights = np.broadcast_to(pixel_area, local.shape).ravel()
+    return np.asarray(np.bincount(local.ravel(), weights, minlength=len(pixels) + 1)[1:], np.float64)
+
+
+def _framed(values: NDArray[T], above: NDArray[T], left: NDArray[T]) -> NDArray[T]:
     """(1 + h, 1 + w): a row above and a column left of (h, w); the corner is never looked at."""
     framed = np.zeros((values.shape[0] + 1, values.shape[1] + 1), values.dtype)
     framed[1:, 1:], framed[0, 1:], framed[1:, 0] = values, above, left
@@ -229,7 +239,9 @@ def _close(pieces: Sequence[_Piece], stride: int) -> tuple[Polygons, _Piece]:
     rank = _ranked(edges.of(~going, owner), np.flatnonzero(~is_open), stride)
     numbers = np.zeros(len(whole.label), np.int64)
     numbers[rank] = np.arange(len(rank))
-    return Polygons(objects=whole.of(rank), rings=rings_of(edges.of(~going, numbers[owner]), len(rank), stride)), carried
+    return Polygons(
+        objects=whole.of(rank), rings=rings_of(edges.of(~going, numbers[owner]), len(rank), stride)
+    ), carried
 
 
 def _last_row(pieces: Sequence[_Piece], stride: int) -> _Side:

@@ -124,7 +124,9 @@ def report(
 def export(
     run_folder: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a finished run, or s3://BUCKET/PREFIX.")],
     to: Annotated[str, typer.Option(help="cog, geoparquet, gpkg, geojson, qupath, …; an unknown one lists them all.")],
-    out: Annotated[str, typer.Option(help="File to write; RUN/exports/… if empty. One that is there is replaced.")] = "",
+    out: Annotated[
+        str, typer.Option(help="File to write; RUN/exports/… if empty. One that is there is replaced.")
+    ] = "",
     min_area: Annotated[float, typer.Option(help="Leave out smaller objects; in the unit the run reports.")] = 0,
     origin: Annotated[
         Literal["bounds", "slide"],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 from uuid import UUID, uuid5
 
 import numpy as np
@@ -93,9 +92,7 @@ def export_features(
     return tally.report(job)
 
 
-def _features(
-    job: ExportJob, labels: TileLabels, tally: Tally, to_export: Affine, every_px: int
-) -> Iterator[Features]:
+def _features(job: ExportJob, labels: TileLabels, tally: Tally, to_export: Affine, every_px: int) -> Iterator[Features]:
     found = trace(job.plan.grid, lambda tile: labels.of(tile, unsegmented=UNSEEN), job.areas)
     for polygons in found:
         large = tally.sift(polygons, job.min_area)
@@ -113,9 +110,7 @@ def outlines_of(rings: Rings, to_export: Affine) -> NDArray[np.object_]:
 
     t, (y, x) = to_export, rings.corners.T.astype(np.float64)
     places = np.stack([t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f], axis=1)
-    found = shapely.from_ragged_array(
-        shapely.GeometryType.POLYGON, places, (rings.ring_starts, rings.object_starts)
-    )
+    found = shapely.from_ragged_array(shapely.GeometryType.POLYGON, places, (rings.ring_starts, rings.object_starts))
     return np.asarray(shapely.orient_polygons(found), object)
 
 
@@ -130,5 +125,5 @@ def _ids(classes: tuple[str, ...], objects: Objects, outlines: NDArray[np.object
 def to_map(plan: RunPlan) -> Affine:
     """Corners (x, y) of fine pixels to the CRS; to pixels of the image where it has none."""
     scale_y, scale_x = plan.fine.scale
-    scale: Any = Affine.scale(scale_x, scale_y)
-    return scale if plan.image.transform is None else plan.image.transform @ scale
+    scale = Affine.scale(scale_x, scale_y)
+    return Affine(*(scale if plan.image.transform is None else plan.image.transform @ scale)[:6])

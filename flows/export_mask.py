@@ -91,8 +91,8 @@ def open_labels(job: ExportJob) -> Iterator[TileLabels]:
 
 
 def _has_gaps(job: ExportJob) -> bool:
-    observed, unobserved = job.summary["area"]["observed"], job.summary["area"]["not_observed"]
-    return bool(observed + unobserved < job.summary["area"]["image"] * (1 - 1e-12)) or bool(unobserved)
+    area = job.summary["area"]
+    return bool(area["observed"] + area["not_observed"] < area["image"] * (1 - 1e-12))
 
 
 def _image(job: ExportJob) -> Source:

@@ -37,15 +37,15 @@ def export_geojson(job: ExportJob) -> ExportReport:
     crs = job.plan.image.crs
     if crs is None or job.plan.image.transform is None:
         other = "qupath" if job.plan.image.kind == "slide" else "geoparquet or gpkg"
-        raise BadInput(f"GeoJSON is longitude and latitude (RFC 7946), and {job.plan.image.uri} is on no map: --to {other}")
+        raise BadInput(
+            f"GeoJSON is longitude and latitude (RFC 7946), and {job.plan.image.uri} is on no map: --to {other}"
+        )
     columns = schema(job.areas.unit)
     options = {"RFC7946": "YES", "ID_FIELD": "id", "COORDINATE_PRECISION": "9", "WRITE_NAME": "NO"}
     return _export(job, lambda path, batches: write_gdal(path, batches, columns, crs, "GeoJSON", **options), EVERY_PX)
 
 
-def _export(
-    job: ExportJob, write: Callable[[Path, Iterator[pa.RecordBatch]], None], every_px: int = 0
-) -> ExportReport:
+def _export(job: ExportJob, write: Callable[[Path, Iterator[pa.RecordBatch]], None], every_px: int = 0) -> ExportReport:
     with replacing(job.out) as path:
         return export_features(
             job, lambda found: write(path, (_batch(job, some) for some in found)), to_map(job.plan), every_px

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -45,8 +47,10 @@ def write_cog(path: Path, image: MaskImage, blocks: Iterable[tuple[Window, NDArr
     of the blocks given, so that each is written there once.
     """
     import rasterio
+    from rasterio.errors import NotGeoreferencedWarning
     from rasterio.shutil import copy
 
+    warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # slides are on no map
     plain = path.with_name(f"{path.stem}.plain.tif")
     side = block_px if block_px % 16 == 0 else BLOCK_PX
     height, width = image.shape_px
@@ -62,17 +66,16 @@ def write_cog(path: Path, image: MaskImage, blocks: Iterable[tuple[Window, NDArr
     plain.unlink()
 
 
-def _describe(file: object, image: MaskImage) -> None:
-    """Names, colours and resolution. file: a rasterio dataset open for writing."""
-    writer: object = file
+def _describe(writer: Any, image: MaskImage) -> None:
+    """Names, colours and resolution. writer: a rasterio dataset."""
     names = {"0": "background, or kept out by the gate", str(NODATA): "not observed"}
     names |= {str(label): name for label, name in enumerate(image.classes, start=1)}
     colours = {0: (0, 0, 0, 0), NODATA: (0, 0, 0, 0)}
     colours |= {label: (*colour, 255) for label, colour in enumerate(image.colours, start=1)}
-    writer.write_colormap(1, colours)  # type: ignore[attr-defined]
-    writer.set_band_description(1, "class")  # type: ignore[attr-defined]
-    writer.update_tags(1, **{f"label_{label}": name for label, name in names.items()})  # type: ignore[attr-defined]
-    writer.update_tags(**image.tags, **_resolution(image.glass_size))  # type: ignore[attr-defined]
+    writer.write_colormap(1, colours)
+    writer.set_band_description(1, "class")
+    writer.update_tags(1, **{f"label_{label}": name for label, name in names.items()})
+    writer.update_tags(**image.tags, **_resolution(image.glass_size))
 
 
 def _resolution(size: PixelSize | None) -> dict[str, str]:

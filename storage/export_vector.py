@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,7 @@ def write_gdal(
     import pyarrow as pa
     import pyogrio
 
+    warnings.filterwarnings("ignore", "'crs' was not provided")  # slides are on no map
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "1970-01-01T00:00:00Z"})  # the same bytes every time
     try:
         pyogrio.write_arrow(
