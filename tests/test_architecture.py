@@ -43,7 +43,7 @@ FENCES = {
     "openvino": EXPORTED,
     "nncf": ("classifiers/export*.py",),
     "sklearn": ("classifiers/classical/*.py", "classifiers/labels/*.py", "classifiers/measuring/*.py"),
-    "pyogrio": ("classifiers/labels/*.py", "tiling/raster*.py"),
+    "pyogrio": ("classifiers/labels/*.py", "tiling/raster*.py", "storage/export_*.py"),
     "torch": MODELS,
     "torchvision": MODELS,
     "timm": MODELS,
