@@ -121,6 +121,24 @@ def report(
 
 
 @app.command()
+def zones(
+    run_folder: Annotated[str, typer.Argument(help="Folder of a run, or s3://BUCKET/PREFIX.")],
+    file: Annotated[str, typer.Argument(help="Polygons: GeoPackage, GeoJSON (QuPath's on slides), Shapefile, …")],
+    name: Annotated[str, typer.Option(help="The column that names a zone; name or id if empty, else numbers.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Also write the table to this CSV file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Areas per zone of a run that is over, for any zones; nothing is run again, the run's folder is left as it is."""
+    from flows.zones import zones_csv, zones_of_run
+    from flows.zones_page import zone_lines
+
+    summary, block = zones_of_run(run_folder, file, name or None)
+    if out is not None:
+        out.write_text(zones_csv(block, summary["area"]["display_unit"]))
+    print(json.dumps(block, indent=2) if as_json else "\n".join(zone_lines(block, summary)))
+
+
+@app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Check this machine: versions, CPU, codecs, write access, Prefect."""
     from flows.doctor import examine, verdict
