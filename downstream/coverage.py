@@ -18,6 +18,9 @@ Edges = NDArray[np.float64]
 ROUNDING = 1e-10
 """Share of a pixel below which a difference from 0 or 1 is taken for rounding."""
 
+LEVEL_PX = 1e-12
+"""An edge that rises by less is level."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outline:
@@ -56,7 +59,7 @@ def outline_of(shape: Any, scale: tuple[float, float] = (1.0, 1.0)) -> Outline:
     ends, of = shapely.get_coordinates(rings, return_index=True)
     ends = ends / (scale[1], scale[0])
     pairs = np.hstack([ends[:-1], ends[1:]])[of[1:] == of[:-1]]
-    pairs = pairs[pairs[:, 1] != pairs[:, 3]]
+    pairs = pairs[np.abs(pairs[:, 1] - pairs[:, 3]) > LEVEL_PX]
     down = pairs[:, 1] > pairs[:, 3]
     pairs[down] = pairs[down][:, [2, 3, 0, 1]]
     # counterclockwise in (x, y): what is inside lies to the right of an edge of falling y

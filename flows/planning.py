@@ -36,14 +36,17 @@ RULE_DOWNSAMPLE = 8.0
 """Gate pixels per fine pixel along one side where nobody says otherwise."""
 
 
-def make_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
-    """Everything a run needs to know, decided now. Raises BadInput with what to do instead."""
+def make_plan(spec: SourceSpec, recipe: Recipe, aoi: str | None = None) -> RunPlan:
+    """Everything a run needs to know, decided now. Raises BadInput with what to do instead.
+
+    aoi: as the plan of a run keeps it, so that a resume does not need its file; else it is read as the recipe says.
+    """
     content = begun(lambda: content_digests(spec))
-    draft = draft_plan(spec, recipe)
+    draft = draft_plan(spec, recipe, aoi)
     return replace(draft, identity=image_identity(draft.source, content.result()))
 
 
-def draft_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
+def draft_plan(spec: SourceSpec, recipe: Recipe, aoi: str | None = None) -> RunPlan:
     """A plan without the image's identity, which costs a read of the whole file. Raises BadInput."""
     spec, recipe = replace(spec, uris=tuple(map(gdal_path, spec.uris))), with_whole_paths(recipe)
     source = open_source(spec)
@@ -58,7 +61,7 @@ def draft_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
         fine = fine_plane(info, fitted, segmenter.model)
         pixel_areas(info, fine)  # refuses now, not after the work, where no honest area exists
         final = fill_gate(fitted, info, fine, gate)
-        aoi = planned_aoi(final, source.info)
+        aoi = aoi or planned_aoi(final, source.info)
     finally:
         source.close()
     tile = final.tile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,11 +46,12 @@ def _has_aoi(rows: Sequence[dict[str, Any]]) -> bool:
 
 
 def cells(rows: Sequence[dict[str, Any]], summary: dict[str, Any]) -> list[list[Cell]]:
-    """One row per zone."""
+    """One row per zone; zones of the same name are told apart by their number."""
+    names = Counter(row["name"] for row in rows)
     told = ("observed", "not_observed", *(["outside_aoi"] if _has_aoi(rows) else []), "outside")
     return [
         [
-            row["name"],
+            row["name"] if names[row["name"]] == 1 else f"{row['name']} ({row['zone']})",
             *(area_text(each["mapped"], summary) for each in row["classes"]),
             *(area_text(row[key], summary) for key in told),
         ]

@@ -66,7 +66,8 @@ def _of_json(path: Path) -> tuple[NDArray[np.object_], dict[str, list[Any]], str
     document = json.loads(path.read_text("utf-8-sig"))
     features = list(features_of(document))
     shapes = np.empty(len(features), object)
-    shapes[:] = [shape(feature["geometry"]) for feature in features]
+    with np.errstate(invalid="ignore"):  # coordinates that are no numbers are refused by name, not warned of
+        shapes[:] = [shape(feature["geometry"]) for feature in features]
     rows = [_properties(feature.get("properties") or {}) for feature in features]
     names = list(dict.fromkeys(name for row in rows for name in row))
     return shapes, {name: [row.get(name) for row in rows] for name in names}, crs_of(document)
