@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from flows import cli_models
+from flows import cli_models, cli_results
 from flows.stopping import leaving_on_signals
 from flows.supervise import supervise
 from tiling.address import Redacting, redacted
@@ -121,31 +121,6 @@ def report(
 
 
 @app.command()
-def export(
-    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a finished run, or s3://BUCKET/PREFIX.")],
-    to: Annotated[str, typer.Option(help="cog, geoparquet, gpkg, geojson, qupath, …; an unknown one lists them all.")],
-    out: Annotated[
-        str, typer.Option(help="File to write; RUN/exports/… if empty. One that is there is replaced.")
-    ] = "",
-    min_area: Annotated[float, typer.Option(help="Leave out smaller objects; in the unit the run reports.")] = 0,
-    origin: Annotated[
-        Literal["bounds", "slide"],
-        typer.Option(help="Slides with openslide.bounds: pixel 0 is their corner, as in QuPath, or the whole slide's."),
-    ] = "bounds",
-    as_json: AsJson = False,
-) -> None:
-    """Write what a run found for other tools: mask or joined polygons."""
-    from flows.export_command import export_run, report_json, report_text
-    from storage.run import Run
-
-    found = export_run(run_folder, to, out, min_area, origin)
-    summary = Run.open(run_folder).summary() or {}
-    print(json.dumps(report_json(found), indent=2) if as_json else report_text(found, summary))
-    if summary["status"] == "partial":
-        raise typer.Exit(EXIT_PARTIAL)
-
-
-@app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Check this machine: versions, CPU, codecs, write access, Prefect."""
     from flows.doctor import examine, verdict
@@ -167,7 +142,13 @@ def demo(
     run_demo(out, engine or "prefect")
 
 
-for command in (cli_models.train, cli_models.evaluate, cli_models.explain):
+for command in (
+    cli_results.export,
+    cli_results.zones,
+    cli_models.train,
+    cli_models.evaluate,
+    cli_models.explain,
+):
     app.command()(command)
 
 

@@ -106,9 +106,11 @@ def require_fit(spec: SourceSpec, recipe: Recipe, out: str) -> None:
         draft_plan(spec, recipe)
 
 
-def run_local(spec: SourceSpec, recipe: Recipe, out: str, workers: int | None, *, quiet: bool) -> dict[str, Any]:
-    """Threads of this process, with progress bars."""
-    plan, engine = make_plan(spec, recipe), LocalEngine(workers)
+def run_local(
+    spec: SourceSpec, recipe: Recipe, out: str, workers: int | None, *, quiet: bool, aoi: str | None = None
+) -> dict[str, Any]:
+    """Threads of this process, with progress bars. aoi: see make_plan."""
+    plan, engine = make_plan(spec, recipe, aoi), LocalEngine(workers)
     with closing(Silent() if quiet else progress_for_people()) as progress:
         return execute(plan, out, engine, progress)
 
@@ -116,7 +118,7 @@ def run_local(spec: SourceSpec, recipe: Recipe, out: str, workers: int | None, *
 def resume_run(folder: str, workers: int | None, *, quiet: bool) -> dict[str, Any]:
     """The rest of a run, from its own plan; the image is looked at again."""
     found = Run.open(folder).plan
-    return run_local(found.source, Recipe.model_validate(found.recipe), folder, workers, quiet=quiet)
+    return run_local(found.source, Recipe.model_validate(found.recipe), folder, workers, quiet=quiet, aoi=found.aoi)
 
 
 def report_run(folder: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:

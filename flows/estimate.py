@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from downstream.audit import upper_mean
-from flows.gate_stage import gate_tiles
+from flows.gate_stage import gate_tiles, read_of_interest
 from flows.job import Job, open_job
 from flows.planning import draft_plan
-from flows.reading import read_batch, read_tiles
+from flows.reading import read_tiles
 from flows.recipe import Recipe
 from flows.segment_stage import require_labels
 from flows.span import GATE_TILES_PER_SPAN, SEGMENT_TILES_PER_SPAN, cut_spans
@@ -71,8 +71,7 @@ def _try_gate(job: Job) -> tuple[list[TileRecord], float]:
     assert job.gate is not None  # loaded before the clock starts
     started, records = time.perf_counter(), list[TileRecord]()
     for key in chosen:
-        readings = read_batch(job.source, job.plan.gate_grid.batch(*key), job.plan.gate_plane)
-        records += gate_tiles(job, readings)
+        records += gate_tiles(job, read_of_interest(job, job.plan.gate_grid.batch(*key)))
     return records, (time.perf_counter() - started) / len(records)
 
 

@@ -24,6 +24,7 @@ HEAD_PX, FOOT_PX = 92, 40
 INK, FAINT, PAPER = (28, 32, 38), (110, 118, 128), (255, 255, 255)
 COLOURS = {
     State.EMPTY: (236, 238, 240),
+    State.OUTSIDE: (250, 250, 251),
     State.NEGATIVE: (176, 196, 214),
     State.SEGMENTED: (240, 140, 30),
     State.AUDITED: (120, 80, 190),
