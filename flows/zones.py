@@ -147,7 +147,7 @@ def warnings_of(block: dict[str, Any]) -> list[str]:
         pairs = "; ".join(" and ".join(row["names"]) for row in block["overlaps"][:5])
         more = len(block["overlaps"]) - 5
         told.append(
-            f"{len(block['overlaps']):,} pairs of zones overlap ({pairs}{f'; and {more:,} more' if more > 0 else ''}): "
+            f"{len(block['overlaps']):,} {'pair of zones overlaps' if len(block['overlaps']) == 1 else 'pairs of zones overlap'} ({pairs}{f'; and {more:,} more' if more > 0 else ''}): "
             "what they share is counted in both."
         )
     if block["outside_image"]:
