@@ -18,6 +18,8 @@ from tiling.info import ImageInfo
 
 TOLERANCE_PX = 0.01
 """A reprojected border is bent until no edge of it is further from the true line than this, px of the image."""
+LATITUDES = 100.0
+"""Degrees or grads beyond this are metres of some map."""
 MOST_ROUNDS = 16
 """Times an edge is halved at most."""
 Coordinates = NDArray[np.float64]
@@ -123,6 +125,8 @@ def place(shape: Any, way: Route, info: ImageInfo) -> Placed:
     """A polygon of the file on the image. Raises BadInput where it has no place in the image's CRS."""
     import shapely
 
+    if way.crs is not None and way.crs.is_geographic and max(map(abs, shape.bounds[1::2])) > LATITUDES:
+        raise BadInput(f"y of {shape.bounds[1]:.6g} to {shape.bounds[3]:.6g} is no latitude")
     frame = shapely.box(0, 0, info.shape_px[1], info.shape_px[0])
     near = shape if way.near is None else polygons_of(shapely.intersection(shape, way.near))
     drawn = _turned(_drawn(near, way), way, frame)

@@ -45,7 +45,8 @@ def zones(
     as_json: AsJson = False,
 ) -> None:
     """Areas per zone of a run that is over, for any zones; nothing is run again, the run's folder is left as it is."""
-    from flows.zones import zones_csv, zones_of_run
+    from flows.commands import zones_of_run
+    from flows.zones import zones_csv
     from flows.zones_page import zone_lines
 
     summary, block = zones_of_run(run_folder, file, name or None)

@@ -7,7 +7,6 @@ import io
 import logging
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,7 +147,7 @@ def warnings_of(block: dict[str, Any]) -> list[str]:
         pairs = "; ".join(" and ".join(row["names"]) for row in block["overlaps"][:5])
         more = len(block["overlaps"]) - 5
         told.append(
-            f"{len(block['overlaps']):,} pairs of zones overlap ({pairs}{f'; and {more:,} more' if more > 0 else ''}): "
+            f"{len(block['overlaps']):,} {'pair of zones overlaps' if len(block['overlaps']) == 1 else 'pairs of zones overlap'} ({pairs}{f'; and {more:,} more' if more > 0 else ''}): "
             "what they share is counted in both."
         )
     if block["outside_image"]:
@@ -179,14 +178,3 @@ def zones_csv(block: dict[str, Any], display_unit: str) -> str:
                 [row["zone"], row["name"], each["name"], values[0][1], block["method"], mapped, each["pixels"], *around]
             )
     return out.getvalue()
-
-
-def zones_of_run(run_folder: str, path: str, column: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(summary, zones block) of a run that is over, for any file of zones; nothing is run or written. Raises BadInput."""
-    from flows.commands import report_run
-    from flows.results import ledger_tiles
-
-    summary, _ = report_run(run_folder)
-    run = Run.open(run_folder)
-    zones = load_zones(str(Path(path).resolve()), column, run.plan.image)
-    return summary, zones_block(run, ledger_tiles(run), zones)

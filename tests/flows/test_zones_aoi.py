@@ -209,3 +209,12 @@ def test_degrees_have_their_ground_area_in_it(make_scene, measure, tmp_path):
     truth = abs(Geod(ellps="WGS84").geometry_area_perimeter(dense)[0])
     assert summary["area"]["observed"] == pytest.approx(truth, rel=1e-6)
     assert summary["area"]["classes"][0]["pixels"] == scene.water[50:200, 40:200].sum()
+
+
+def test_a_plan_counts_what_is_of_interest(make_scene, tilegate, tmp_path, aoi):
+    grid = ("--set", "tile.size_px=32", "--set", "tile.batch=2", "--set", "gate.downsample=4")
+    found = tilegate("plan", make_scene().path, "-r", "water", *grid, "--set", f"area.aoi={aoi}", "--json")
+    shares = shares_of(LAKE)
+    holding = sum(shares[r : r + 32, c : c + 32].any() for r in range(0, 300, 32) for c in range(0, 260, 32))
+    assert (found.json["tiles"], found.json["outside_aoi"]) == (holding, 90 - holding)
+    assert found.json["positive_share"]["sampled_tiles"] <= holding
