@@ -18,7 +18,8 @@ from flows.export_mask import TileLabels, open_labels
 from storage.plan import RunPlan
 
 NAMESPACE = UUID("5d0f2a54-7c0e-5b7f-9a39-0d8f4d2a6c11")
-"""Of the ids: uuid5 (RFC 9562) of class and outline, so the same object has the same id in every export."""
+"""Of the ids: uuid5 (RFC 9562) of image, class and outline in pixels: the same object has the same id in every export,
+of whatever run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -101,7 +102,7 @@ def _features(job: ExportJob, labels: TileLabels, tally: Tally, to_export: Affin
             objects = polygons.objects.of(large)
             rings = densified(polygons.rings, every_px) if every_px else polygons.rings
             outlines = outlines_of(rings, to_export)[large]
-            yield Features(ids=_ids(job.classes, objects, plain), objects=objects, outlines=outlines)
+            yield Features(ids=_ids(job.plan, objects, plain), objects=objects, outlines=outlines)
 
 
 def outlines_of(rings: Rings, to_export: Affine) -> NDArray[np.object_]:
@@ -114,10 +115,10 @@ def outlines_of(rings: Rings, to_export: Affine) -> NDArray[np.object_]:
     return np.asarray(shapely.orient_polygons(found), object)
 
 
-def _ids(classes: tuple[str, ...], objects: Objects, outlines: NDArray[np.object_]) -> list[str]:
+def _ids(plan: RunPlan, objects: Objects, outlines: NDArray[np.object_]) -> list[str]:
     import shapely
 
-    names = (classes[label - 1] for label in objects.label)
+    names = (f"{plan.identity}:{plan.classes[label - 1]}" for label in objects.label)
     wkb = shapely.to_wkb(outlines, byte_order=1)
     return [str(uuid5(NAMESPACE, f"{name}:{shape.hex()}")) for name, shape in zip(names, wkb, strict=True)]
 
