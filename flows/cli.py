@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from flows import cli_models
+from flows import change_command, cli_models
 from flows.stopping import leaving_on_signals
 from flows.supervise import supervise
 from tiling.address import Redacting, redacted
@@ -142,7 +142,7 @@ def demo(
     run_demo(out, engine or "prefect")
 
 
-for command in (cli_models.train, cli_models.evaluate, cli_models.explain):
+for command in (cli_models.train, cli_models.evaluate, cli_models.explain, change_command.change):
     app.command()(command)
 
 
