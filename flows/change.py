@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from downstream.change import Cells, Change, join_classes, sum_cells
-from downstream.change import count_change as count
+from downstream.change import Cells, Change, count_change, join_classes, sum_cells
 from flows.change_board import Board
 from flows.change_reading import Seen, looked_up
 from tiling.errors import BadInput
@@ -44,21 +43,17 @@ def compare(a: Seen, b: Seen, longest_px: int) -> Compared:
     joined = join_classes(a.plan.classes, b.plan.classes)
     both = [i for i, name in enumerate(joined) if name in a.plan.classes and name in b.plan.classes]
     board = Board(base.placement.shape_px, both, longest_px)
-    meet = 0
-    parts: list[Cells] = []
+    cells: Cells = {}
+    meet_px = 0
     for window in windows(base.plan.grid):
         here = base.codes(window, joined)
-        there, inside = looked_up(other, how, window, joined)
-        meet += int(inside.sum())
-        first, second = (there, here) if on_b else (here, there)
-        board.add(window, first, second)
-        parts = [sum_cells([*parts, count(first, second, base.areas, window)], base.areas.unit)]
-    if not meet:
-        raise BadInput(
-            f"{a.run.uri} and {b.run.uri} show different places, no pixel of one lies on the other: "
-            f"{a.placement.extent} against {b.placement.extent}"
-        )
-    change = Change(classes=joined, cells=parts[0], unit=base.areas.unit)
+        there, inside_px = looked_up(other, how, window, joined)
+        dates = (there, here) if on_b else (here, there)
+        board.add(window, *dates)
+        cells = sum_cells((cells, count_change(*dates, base.areas, window)), base.areas.unit)
+        meet_px += inside_px
+    require_meeting(a, b, meet_px)
+    change = Change(classes=joined, cells=cells, unit=base.areas.unit)
     return Compared(change=change, grid="b" if on_b else "a", match=how, board=board)
 
 
@@ -78,4 +73,13 @@ def require_one_unit(a: Seen, b: Seen) -> None:
         raise BadInput(
             f"{a.run.uri} measures {a.areas.unit} ({a.placement.extent}), {b.run.uri} {b.areas.unit} "
             f"({b.placement.extent}): ground and glass have no place in common"
+        )
+
+
+def require_meeting(a: Seen, b: Seen, meet_px: int) -> None:
+    """Raise BadInput, with both extents, unless some pixel of one lies on the other."""
+    if not meet_px:
+        raise BadInput(
+            f"{a.run.uri} and {b.run.uri} show different places, no pixel of one lies on the other: "
+            f"{a.placement.extent} against {b.placement.extent}"
         )

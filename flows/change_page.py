@@ -6,11 +6,11 @@ import base64
 from html import escape
 from typing import Any
 
-from flows.change_display import OBSERVED, area_of, date_names, failed_text, range_text
+from flows.change_display import OBSERVED, area_of, date_names, failed_text
 from flows.html_parts import Html, items, section, table
 from flows.report import STYLE
 
-PALE = "<style>td.n{white-space:nowrap}.wide{overflow-x:auto}</style>"
+MORE = "<style>.wide{overflow-x:auto}td{overflow-wrap:anywhere}</style>"
 
 
 def render_change(result: dict[str, Any], picture: bytes) -> str:
@@ -27,13 +27,15 @@ def render_change(result: dict[str, Any], picture: bytes) -> str:
             partial,
             f'<img alt="both images, and what was gained, lost and stable" src="data:image/png;base64,{shown}">',
             section("Where both dates were observed", classes_table(result)),
-            section("From A to B", matrix_table(result), note="Rows are A, columns are B."),
+            section(
+                "From A to B", matrix_table(result), note="Rows are A, columns are B; where both dates were observed."
+            ),
             section("Who observed what", observed_table(result)),
             section("To know", items(result["notes"])),
             section("How", runs_table(result)),
         ]
     )
-    return f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>{PALE}{body}"
+    return f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>{MORE}{body}"
 
 
 def subtitle(result: dict[str, Any]) -> str:
@@ -52,13 +54,15 @@ def subtitle(result: dict[str, Any]) -> str:
 
 
 def classes_table(result: dict[str, Any]) -> Html:
-    """Every class; what is in brackets is how far the gates may have moved a figure."""
-    rows = [
-        [row["name"], area_of(row["a"]["area"], result), area_of(row["b"]["area"], result)]
-        + [range_text(row[kind], result) for kind in ("stable", "gained", "lost", "net")]
-        for row in result["classes"]
-    ]
-    return table(["class", "A", "B", "stable", "gained", "lost", "net"], rows)
+    """Every class: what was mapped, and how far the gates may have moved it."""
+    rows: list[list[str | None]] = []
+    for row in result["classes"]:
+        name = row["name"] if row["in"] == "both" else f"{row['name']} (looked for at {row['in'].upper()} only)"
+        rows += [[name, f"at {key.upper()}", area_of(row[key]["area"], result), None, None] for key in ("a", "b")]
+        for kind in ("stable", "gained", "lost", "net"):
+            if row[kind] is not None:
+                rows.append(["", kind, *(area_of(row[kind][key], result) for key in ("area", "low", "high"))])
+    return table(["class", "", "as mapped", "at least", "at most"], rows, words=2)
 
 
 def matrix_table(result: dict[str, Any]) -> Html:

@@ -22,6 +22,8 @@ COLOURS = {STABLE: (70, 70, 70), GAINED: (0, 114, 178), LOST: (213, 94, 0)}
 """Blue and vermillion of Okabe & Ito 2008, told apart by everybody; dark grey for what stayed."""
 UNSEEN = (205, 205, 205)
 STRIPE_PX = 5
+Legend = list[tuple[tuple[int, int, int], str]]
+"""Colours and what they mean."""
 
 
 def draw_change(a: Seen, b: Seen, found: Compared, result: dict[str, Any]) -> Image.Image:
@@ -32,7 +34,7 @@ def draw_change(a: Seen, b: Seen, found: Compared, result: dict[str, Any]) -> Im
     shown = [found.change.classes[position] for position in found.board.classes][:MOST_CLASSES]
     panels += [(name, panel(background, found.board, i)) for i, name in enumerate(shown)]
     pictures = [(title, fit(Image.fromarray(array))) for title, array in panels]
-    legends = [[], [], *(legend(result, name) for name in shown)]
+    legends: list[Legend] = [[], [], *(legend(result, name) for name in shown)]
     return _page(pictures, legends, f"{names[0]} to {names[1]}, recipe {a.plan.name}")
 
 
@@ -50,7 +52,7 @@ def panel(background: NDArray[np.uint8], board: Board, i: int) -> NDArray[np.uin
     return np.asarray(np.clip(mixed, 0, 255), np.uint8)
 
 
-def legend(result: dict[str, Any], name: str) -> list[tuple[tuple[int, int, int], str]]:
+def legend(result: dict[str, Any], name: str) -> Legend:
     """Colours of a panel and what they mean, with the areas."""
     row = next(row for row in result["classes"] if row["name"] == name)
     kinds = {GAINED: "gained", LOST: "lost", STABLE: "stable"}
@@ -63,22 +65,29 @@ def _image(seen: Seen) -> NDArray[np.uint8]:
     return natural(seen.run, small_pixels(seen.run, thumbnail_shape(seen.run, PANEL_PX)))
 
 
-def _page(
-    pictures: list[tuple[str, Image.Image]], legends: list[list[tuple[tuple[int, int, int], str]]], title: str
-) -> Image.Image:
+def _page(pictures: list[tuple[str, Image.Image]], legends: list[Legend], title: str) -> Image.Image:
+    """Panels in rows of three, of two when there are more."""
     width, height = (max(picture.size[axis] for _, picture in pictures) for axis in (0, 1))
-    foot = LINE_PX * max(len(lines) for lines in legends) + MARGIN_PX
-    top = HEAD_PX + LINE_PX
-    page = Image.new("RGB", (len(pictures) * (width + MARGIN_PX) + MARGIN_PX, top + height + foot), PAPER)
+    across = 3 if len(pictures) < 4 else 2
+    high = 2 * LINE_PX + height + LINE_PX * max(map(len, legends))
+    size = across * (width + MARGIN_PX) + MARGIN_PX, HEAD_PX + -(-len(pictures) // across) * high
+    page = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(page)
     draw.text((MARGIN_PX, 10), title, FAINT, font(16))
     for i, ((name, picture), lines) in enumerate(zip(pictures, legends, strict=True)):
-        left = MARGIN_PX + i * (width + MARGIN_PX)
-        draw.text((left, HEAD_PX - 2), name, INK, font(18))
-        page.paste(picture, (left, top))
-        draw.rectangle((left - 1, top - 1, left + picture.width, top + picture.height), outline=(200, 204, 210))
-        for line, (colour, text) in enumerate(lines):
-            y = top + picture.height + 8 + line * LINE_PX
-            draw.rectangle((left, y, left + 16, y + 16), fill=colour, outline=(150, 150, 150))
-            draw.text((left + 24, y - 1), text, INK, font(16))
+        left, top = MARGIN_PX + i % across * (width + MARGIN_PX), HEAD_PX + i // across * high
+        _panel(page, draw, (left, top), name, picture, lines)
     return page
+
+
+def _panel(
+    page: Image.Image, draw: ImageDraw.ImageDraw, at: tuple[int, int], name: str, picture: Image.Image, lines: Legend
+) -> None:
+    left, top = at[0], at[1] + LINE_PX
+    draw.text(at, name, INK, font(18))
+    page.paste(picture, (left, top))
+    draw.rectangle((left - 1, top - 1, left + picture.width, top + picture.height), outline=(200, 204, 210))
+    for line, (colour, text) in enumerate(lines):
+        y = top + picture.height + 8 + line * LINE_PX
+        draw.rectangle((left, y, left + 16, y + 16), fill=colour, outline=(150, 150, 150))
+        draw.text((left + 24, y - 1), text, INK, font(16))

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from downstream.change import BACKGROUND, HOLE, OUTSIDE, REJECTED, Codes, label_codes
 from flows.results import ledger_tiles
@@ -122,17 +121,16 @@ def kind_of(tile: TileRecord) -> int:
     return OUTSIDE if tile.state is State.EMPTY and tile.valid_area == 0 else KINDS[tile.state]
 
 
-def looked_up(seen: Seen, match: Match, window: Window, joined: Sequence[str]) -> tuple[Codes, NDArray[np.bool_]]:
-    """((h, w) codes of `seen` under a window of another grid, (h, w) True where its image reaches)."""
-    y, x = match.indices(window)
+def looked_up(seen: Seen, match: Match, window: Window, joined: Sequence[str]) -> tuple[Codes, int]:
+    """((h, w) codes of `seen` under a window of another grid, how many of its pixels lie on the image of `seen`)."""
     height, width = seen.placement.shape_px
+    y, x = match.indices(window)
     inside = np.broadcast_to((y >= 0) & (y < height) & (x >= 0) & (x < width), window.shape_px)
-    if not inside.any():
-        return np.full(window.shape_px, OUTSIDE, np.uint16), inside
-    rows, cols = np.broadcast_to(y, window.shape_px)[inside], np.broadcast_to(x, window.shape_px)[inside]
-    first = int(rows.min()), int(cols.min())
-    there = Window(y=first[0], x=first[1], height=int(rows.max()) - first[0] + 1, width=int(cols.max()) - first[1] + 1)
-    found = seen.codes(there, joined)
     codes = np.full(window.shape_px, OUTSIDE, np.uint16)
-    codes[inside] = found[rows - first[0], cols - first[1]]
-    return codes, inside
+    if inside.any():
+        rows, cols = np.broadcast_to(y, window.shape_px)[inside], np.broadcast_to(x, window.shape_px)[inside]
+        first_y, first_x = int(rows.min()), int(cols.min())
+        size = int(rows.max()) - first_y + 1, int(cols.max()) - first_x + 1
+        there = Window(y=first_y, x=first_x, height=size[0], width=size[1])
+        codes[inside] = seen.codes(there, joined)[rows - first_y, cols - first_x]
+    return codes, int(inside.sum())

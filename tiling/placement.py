@@ -161,9 +161,9 @@ def _through(
     def find(rows: Floats, cols: Floats) -> tuple[Floats, Floats]:
         x, y = np.broadcast_arrays(*_apply(transform, cols, rows))
         x, y = transformer.transform(x, y)
+        x, y = np.where(np.isfinite(x), x, np.nan), np.where(np.isfinite(y), y, np.nan)
         if turn:
             x = middle + np.mod(x - middle + turn / 2, turn) - turn / 2
-        x, y = np.where(np.isfinite(x), x, np.nan), np.where(np.isfinite(y), y, np.nan)
         return _apply(inverse, x, y)[::-1]
 
     return find
