@@ -58,10 +58,13 @@ def classes_table(result: dict[str, Any]) -> Html:
     rows: list[list[str | None]] = []
     for row in result["classes"]:
         name = row["name"] if row["in"] == "both" else f"{row['name']} (looked for at {row['in'].upper()} only)"
-        rows += [[name, f"at {key.upper()}", area_of(row[key]["area"], result), None, None] for key in ("a", "b")]
-        for kind in ("stable", "gained", "lost", "net"):
-            if row[kind] is not None:
-                rows.append(["", kind, *(area_of(row[kind][key], result) for key in ("area", "low", "high"))])
+        for key, shown in (("a", name), ("b", "")):
+            rows.append([shown, f"at {key.upper()}", area_of(row[key]["area"], result), None, None])
+        rows += [
+            ["", kind, *(area_of(row[kind][key], result) for key in ("area", "low", "high"))]
+            for kind in ("stable", "gained", "lost", "net")
+            if row[kind] is not None
+        ]
     return table(["class", "", "as mapped", "at least", "at most"], rows, words=2)
 
 

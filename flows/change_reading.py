@@ -49,6 +49,11 @@ class Seen:
             raise BadInput(
                 f"{place_of_run} is not finished: it has no summary. Finish it: tilegate resume {place_of_run}"
             )
+        for _, shard in self.run.damaged("segment", MASK):
+            raise BadInput(
+                f"{place_of_run}/{shard} is damaged or gone, and would read as background. Make it again: tilegate resume "
+                f"{place_of_run}"
+            )
         self.summary: dict[str, Any] = summary
         self.plan = self.run.plan
         self.areas: PixelAreas = pixel_areas(self.plan.image, self.plan.fine)

@@ -19,12 +19,17 @@ SHIFTED = (
     "Nobody checked how well the two images lie on each other: where they are off by one pixel, every outline shows as "
     "gained on one side and lost on the other. Gained and lost hold that, net hardly does."
 )
-LIMITS = {
-    True: "low and high say what the gates may have missed in the tiles they rejected: of each run at its audit's confidence "
-    "(95 %), so of both together at 90 % or more. They say nothing about errors of the segmenters.",
-    False: "low and high say what may lie in tiles that a gate rejected and nobody looked at; they say nothing about errors "
-    "of the segmenters.",
-}
+ALL_SEEN = (
+    "No gate left anything out: low and high are the figure itself. They say nothing about errors of the segmenters."
+)
+AUDITED = (
+    "low and high say what the gates may have missed in the tiles they rejected: of each run at its audit's confidence "
+    "(95 %), so of both together at 90 % or more. They say nothing about errors of the segmenters."
+)
+NOT_AUDITED = (
+    "low and high say what may lie in tiles that a gate rejected and nobody looked at; without an audit that is all of their "
+    "area. They say nothing about errors of the segmenters."
+)
 
 
 def change_result(a: Seen, b: Seen, found: Compared) -> dict[str, Any]:
@@ -132,9 +137,18 @@ def notes(a: Seen, b: Seen, found: Compared) -> list[str]:
         *(_lost(name, seen) for name, seen in (("A", a), ("B", b)) if seen.lost),
         grid_note(found),
         SHIFTED,
-        LIMITS[a.summary["tiles"]["audited"] + b.summary["tiles"]["audited"] > 0],
+        limits_note(a, b, found),
     ]
     return [text for text in told if text]
+
+
+def limits_note(a: Seen, b: Seen, found: Compared) -> str:
+    """What low and high mean."""
+    rejected = found.change.rejected()
+    ends = [missed_of(seen, name)["high"] for seen in (a, b) for name in seen.plan.classes]
+    if not rejected["a"].pixels and not rejected["b"].pixels:
+        return ALL_SEEN
+    return NOT_AUDITED if None in ends else AUDITED
 
 
 def grid_note(found: Compared) -> str:

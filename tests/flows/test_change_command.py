@@ -93,7 +93,7 @@ def test_windows_do_not_change_a_bit(make_scene, measure, tmp_path, tilegate, mo
 )
 def test_other_grids_are_what_gdal_makes_of_them(make_scene, measure, tmp_path, tilegate, crs, step, base):
     """Nearest neighbour on the finer grid; pixels whose centre is within rounding of an edge may go either way."""
-    west, south, east, north = transform_bounds("EPSG:32633", crs, 500_300, 4_997_500, 502_300, 4_999_500)
+    west, _, _, north = transform_bounds("EPSG:32633", crs, 500_300, 4_997_500, 502_300, 4_999_500)
     first, second = (
         make_scene(name="a.tif"),
         make_scene(name="b.tif", transform=from_origin(west, north, step, step), crs=crs),
@@ -261,6 +261,16 @@ def test_what_is_refused(two_dates, make_scene, measure, tmp_path, tilegate):
     unfinished = tilegate("change", *two_dates)
     assert unfinished.code == 2
     assert "tilegate resume" in unfinished.err
+
+
+def test_a_mask_that_went_away_is_no_background(two_dates, tilegate):
+    """Zarr reads a missing shard as zeros: all water would be lost."""
+    shard = next(path for path in sorted((two_dates[1] / "run.zarr/mask/0/c").rglob("*")) if path.is_file())
+    shard.unlink()
+    done = tilegate("change", *two_dates)
+    assert done.code == 2
+    assert shard.name in done.err
+    assert "tilegate resume" in done.err
 
 
 @pytest.mark.parametrize(
