@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from affine import Affine
@@ -13,6 +14,7 @@ from pyproj import CRS, Transformer
 
 from tiling.errors import BadInput
 from tiling.info import ImageInfo, PixelSize, Plane
+from tiling.smooth import few
 from tiling.window import Window
 
 Indices = tuple[NDArray[np.intp], NDArray[np.intp]]
@@ -166,7 +168,7 @@ def _through(
             x = middle + np.mod(x - middle + turn / 2, turn) - turn / 2
         return _apply(inverse, x, y)[::-1]
 
-    return find
+    return partial(few, find)
 
 
 def _turn(crs: CRS) -> float:
