@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from flows import cli_models, cli_results
+from flows import change_command, cli_models, cli_results
 from flows.stopping import leaving_on_signals
 from flows.supervise import supervise
 from tiling.address import Redacting, redacted
@@ -145,6 +145,7 @@ def demo(
 for command in (
     cli_results.export,
     cli_results.zones,
+    change_command.change,
     cli_models.train,
     cli_models.evaluate,
     cli_models.explain,
