@@ -42,7 +42,7 @@ class ExportJob:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of labels 1, 2, …"""
+        """The names of labels 1, 2 and so on."""
         return self.run.plan.classes
 
     @property

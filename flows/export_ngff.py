@@ -24,7 +24,9 @@ def export_ngff(job: ExportJob) -> ExportReport:
         write_ngff(job.run, out, _plain(job.plan.models["segmenter"]["name"]), labels, counted)
     kept = job.plan.recipe.get("store", {}).get("pixels", True)
     missing = () if kept else ("the run kept no pixels (store.pixels), so the image is empty; the labels are whole",)
-    return counted.report("level 0 of the image holds only the tiles that were segmented, level 1 all that hold data", *missing)
+    return counted.report(
+        "level 0 of the image holds only the tiles that were segmented, level 1 all that hold data", *missing
+    )
 
 
 def _plain(name: str) -> str:

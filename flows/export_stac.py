@@ -34,6 +34,7 @@ EXPORTED = {
     ".parquet": ("application/vnd.apache.parquet", "polygons"),
     ".gpkg": ("application/geopackage+sqlite3", "polygons"),
     ".geojson": ("application/geo+json", "polygons"),
+    ".qupath.geojson": ("application/geo+json", "polygons"),
 }
 """What may have been exported beside the item: (MIME type, what it is), by the end of its name."""
 
@@ -73,7 +74,9 @@ def _when(job: ExportJob, taken: dt.datetime | None, made: dt.datetime) -> tuple
         return When(start=taken, end=taken), ()
     found = acquired(job.plan.source.uris)
     if found is not None:
-        return When(start=found, end=found), (f"datetime is DateTime of the TIFF, taken as UTC: {found:%Y-%m-%d %H:%M}",)
+        return When(start=found, end=found), (
+            f"datetime is DateTime of the TIFF, taken as UTC: {found:%Y-%m-%d %H:%M}",
+        )
     told = "the image does not say when it was taken: datetime is null, and the interval only says before this export"
     return When(start=EARLIEST, end=made), (told,)
 
@@ -93,13 +96,18 @@ def _results(job: ExportJob) -> Iterator[Asset]:
             )
     store = "image and mask, OME-NGFF 0.5 and GeoZarr conventions"
     yield Asset(
-        key="store", href=_href(job, "run.zarr"), title=store, media_type="application/vnd.zarr; version=3", roles=("data",)
+        key="store",
+        href=_href(job, "run.zarr"),
+        title=store,
+        media_type="application/vnd.zarr; version=3",
+        roles=("data",),
     )
 
 
 def _exports(job: ExportJob) -> Iterator[Asset]:
     """What lies beside the item under the same name."""
-    stem = job.out.name.partition(".")[0]
+    stem = job.out.name.removesuffix(".stac.json")
+    stem = stem.removesuffix(".json")
     for suffix, (media_type, what) in EXPORTED.items():
         path = job.out.with_name(stem + suffix)
         if path.is_file() and path != job.out:

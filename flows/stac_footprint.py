@@ -56,7 +56,7 @@ def _holds(image: ImageInfo, place: tuple[float, float]) -> bool:
     if _is_degrees(image.crs) or not np.isfinite(place).all():
         return False
     col, row = ~image.transform @ place
-    return 0 < row < image.shape_px[0] and 0 < col < image.shape_px[1]
+    return bool(0 < row < image.shape_px[0] and 0 < col < image.shape_px[1])
 
 
 def _cap(pole: float, lat: Degrees) -> tuple[dict[str, Any], list[float]]:

@@ -100,7 +100,7 @@ def stac_item(
 
 
 def _time(when: When, made: dt.datetime) -> dict[str, Any]:
-    """datetime is the picture's; null, with the interval it must lie in, where its moment is not known."""
+    """Datetime is the picture's; null, with the interval it must lie in, where its moment is not known."""
     known = when.start == when.end
     span = {} if known else {"start_datetime": _stamp(when.start), "end_datetime": _stamp(when.end)}
     return {"datetime": _stamp(when.start) if known else None, **span, "created": _stamp(made)}
@@ -129,7 +129,8 @@ def _projection(plan: RunPlan) -> dict[str, Any]:
     assert t is not None
     assert plan.image.crs is not None
     return {
-        **{"proj:code": None, **crs_attributes(plan.image.crs)},
+        "proj:code": None,
+        **crs_attributes(plan.image.crs),
         "proj:shape": list(plan.grid.shape_px),
         "proj:transform": [t.a * scale_x, t.b * scale_y, t.c, t.d * scale_x, t.e * scale_y, t.f],
     }

@@ -24,6 +24,10 @@ def _tag(path: Path) -> dt.datetime | None:
     try:
         with TiffFile(path) as file:
             tag = file.pages.first.tags.get("DateTime")
-            return None if tag is None else dt.datetime.strptime(str(tag.value).strip("\0 "), FORMAT).replace(tzinfo=dt.UTC)
+            return (
+                None
+                if tag is None
+                else dt.datetime.strptime(str(tag.value).strip("\0 "), FORMAT).replace(tzinfo=dt.UTC)
+            )
     except (TiffFileError, ValueError):  # no TIFF, or a date as nobody writes it: then it is not known
         return None

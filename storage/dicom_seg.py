@@ -78,9 +78,7 @@ def held_frames(
     return frames, places
 
 
-def _segmentation(
-    run: Run, header: Any, frames: NDArray[np.uint8], places: Sequence[Window], author: Author
-) -> Any:
+def _segmentation(run: Run, header: Any, frames: NDArray[np.uint8], places: Sequence[Window], author: Author) -> Any:
     from highdicom import DimensionOrganizationTypeValues, PixelMeasuresSequence
     from highdicom.content import PlaneOrientationSequence
     from highdicom.seg import Segmentation, SegmentationTypeValues
@@ -134,7 +132,9 @@ def _segment(number: int, name: str, author: Author) -> Any:
         segment_number=number,
         segment_label=name[:64],
         segmented_property_category=CodedConcept("85756007", "SCT", "Tissue"),
-        segmented_property_type=CodedConcept(value=name if len(name) <= 16 else f"class-{number}", scheme_designator="99TILEGATE", meaning=name[:64]),
+        segmented_property_type=CodedConcept(
+            value=name if len(name) <= 16 else f"class-{number}", scheme_designator="99TILEGATE", meaning=name[:64]
+        ),
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=AlgorithmIdentificationSequence(author.model, family, author.sha256[:64]),
     )

@@ -75,7 +75,7 @@ def stand_in(plan: RunPlan, tile_px: int = 512) -> Header:
     return header
 
 
-def _file_meta(syntax: str) -> Any:
+def _file_meta(syntax: Any) -> Any:
     from pydicom.dataset import FileMetaDataset
 
     meta = FileMetaDataset()

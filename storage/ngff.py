@@ -149,7 +149,7 @@ def halved(finer: Any, window: Window) -> NDArray[Any]:
     quads = block.reshape(len(block), window.height, 2, window.width, 2)
     holds = quads.any(0) & ~np.isnan(quads).any(0)
     mean = np.where(holds, quads, 0).sum((2, 4), dtype=np.float64) / np.maximum(holds.sum((1, 3)), 1)
-    return (np.floor(mean + 0.5) if block.dtype.kind in "iu" else mean).astype(block.dtype)
+    return np.asarray(np.floor(mean + 0.5) if block.dtype.kind in "iu" else mean, block.dtype)
 
 
 def _channels(plan: RunPlan) -> dict[str, Any]:

@@ -137,7 +137,7 @@ def test_ome_tiff_is_read_by_tifffile_and_openslide(slide: Any) -> None:
         np.testing.assert_array_equal(levels[0].asarray(), mask)
         np.testing.assert_array_equal(levels[1].asarray(), mask[1::2, 1::2])  # the middle of 2 x 2 px, rounded down
         pixels = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]["Pixels"]
-        assert "<M K=\"1\">tissue</M>" in file.ome_metadata
+        assert '<M K="1">tissue</M>' in file.ome_metadata
     assert (pixels["PhysicalSizeY"], pixels["PhysicalSizeX"]) == pytest.approx((0.25, 0.26))
     assert pixels["PhysicalSizeXUnit"] == "µm"
     assert (mask == 1).sum() * 0.25 * 0.26 == pytest.approx(report.area["tissue"].area)
@@ -172,7 +172,7 @@ def test_dicom_seg_is_read_by_pydicom_and_highdicom(slide: Any) -> None:
     np.testing.assert_array_equal(read.get_total_pixel_matrix(combine_segments=True), mask)
     described = read.get_segment_description(1)
     assert described.segment_label == "tissue"
-    assert described.algorithm_identification[0].name == "tissue"
+    assert plain.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0].AlgorithmName == "tissue"
     last = plain.PerFrameFunctionalGroupsSequence[-1].PlanePositionSlideSequence[0]
     assert (last.RowPositionInTotalImagePixelMatrix, last.ColumnPositionInTotalImagePixelMatrix) == (1025, 513)
     assert float(last.YOffsetInSlideCoordinateSystem) == pytest.approx(1024 * 0.00025)
@@ -272,7 +272,10 @@ def test_stac_speaks_mlm_of_networks(make_rgb: Any, land: Any, tmp_path: Path) -
     path = make_rgb(land((256, 256), 3))
     changes = ("tile.size_px=128", "gate.threshold=0.5", "gate.outside=warn")
     execute(
-        make_plan(SourceSpec(uris=(str(path),)), load_recipe("forest", changes)), tmp_path / "run", LocalEngine(1), Silent()
+        make_plan(SourceSpec(uris=(str(path),)), load_recipe("forest", changes)),
+        tmp_path / "run",
+        LocalEngine(1),
+        Silent(),
     )
     job = job_of(tmp_path / "run", tmp_path / "item.json")
     export(job, "stac")
