@@ -15,7 +15,7 @@ from downstream.area import AreaCount, sum_counts
 from flows.export_counted import report_of, require_plain
 from flows.export_job import ExportJob, ExportReport
 from flows.export_place import replacing
-from flows.stac_item import EARLIEST, Asset, When, stac_item
+from flows.stac_item import EARLIEST, Asset, When, classes, stac_item
 from tiling.address import is_remote
 from tiling.errors import BadInput
 
@@ -72,7 +72,7 @@ def _when(job: ExportJob, taken: dt.datetime | None, made: dt.datetime) -> tuple
 
     if taken is not None:
         return When(start=taken, end=taken), ()
-    found = acquired(job.plan.source.uris)
+    found = acquired(job.plan.source, job.plan.image)
     if found is not None:
         return When(start=found, end=found), (
             f"datetime is DateTime of the TIFF, taken as UTC: {found:%Y-%m-%d %H:%M}",
@@ -111,7 +111,6 @@ def _exports(job: ExportJob) -> Iterator[Asset]:
     for suffix, (media_type, what) in EXPORTED.items():
         path = job.out.with_name(stem + suffix)
         if path.is_file() and path != job.out:
-            mask = {"bands": [{"name": "mask", "data_type": "uint8"}]} if what == "mask" else None
             yield Asset(
                 key=suffix.strip(".").replace(".", "-"),
                 href=f"./{path.name}",
@@ -120,8 +119,17 @@ def _exports(job: ExportJob) -> Iterator[Asset]:
                 roles=("data",),
                 size_bytes=path.stat().st_size,
                 sha256=_sha256(path),
-                more=mask,
+                more=_mask_fields(job, suffix) if what == "mask" else None,
             )
+
+
+def _mask_fields(job: ExportJob, suffix: str) -> dict[str, Any]:
+    """Its band; a GeoTIFF marks what nobody observed, the others do not."""
+    band: dict[str, Any] = {"name": "mask", "data_type": "uint8"}
+    if suffix != ".tif":
+        return {"bands": [band]}
+    unseen = {"value": 255, "name": "not_observed", "description": "no data, or nobody looked", "nodata": True}
+    return {"bands": [band | {"nodata": 255}], "classification:classes": [*classes(job.classes, job.colours), unseen]}
 
 
 def _networks(job: ExportJob) -> tuple[dict[str, Any] | None, list[Asset], tuple[str, ...]]:

@@ -73,7 +73,6 @@ def stac_item(
     made: when the item is written, UTC. Slides have a null geometry, as STAC wants for what is not on a map.
     """
     place = footprint(plan.image)
-    classes = _classes(plan.classes, colours)
     extensions = [*EXTENSIONS, *([PROJECTION] if place else []), *([MLM] if network else [])]
     return {
         "type": "Feature",
@@ -87,7 +86,7 @@ def stac_item(
             "title": f"{', '.join(plan.classes)} by recipe {plan.name}",
             **_processing(plan, summary),
             **(_projection(plan) if place else {}),
-            "classification:classes": classes,
+            "classification:classes": classes(plan.classes, colours),
             **({**network, "bands": [{"name": name} for name in plan.image.bands]} if network else {}),
             "tilegate:fingerprint": plan.fingerprint,
             "tilegate:image": {"identity": plan.identity, **summary["image"]},
@@ -112,9 +111,10 @@ def _stamp(moment: dt.datetime) -> str:
 
 def _processing(plan: RunPlan, summary: Mapping[str, Any]) -> dict[str, Any]:
     gate, segmenter = (summary[which] for which in ("gate", "segmenter"))
+    audit = f", and {summary['tiles']['audited']} of the others as an audit," if summary["tiles"]["audited"] else ""
     told = (
-        f"Tiles of {plan.grid.tile_px} px that {gate['model']} scored {gate['threshold']} or more, and an audit of the "
-        f"others, were segmented by {segmenter['model']}; areas: {summary['area']['method']}."
+        f"Tiles of {plan.grid.tile_px} px that {gate['model']} scored {gate['threshold']} or more{audit} were segmented "
+        f"by {segmenter['model']}; areas: {summary['area']['method']}."
     )
     return {
         "processing:lineage": told,
@@ -136,9 +136,13 @@ def _projection(plan: RunPlan) -> dict[str, Any]:
     }
 
 
-def _classes(names: Sequence[str], colours: Sequence[tuple[int, int, int]]) -> list[dict[str, Any]]:
+def classes(names: Sequence[str], colours: Sequence[tuple[int, int, int]]) -> list[dict[str, Any]]:
     """classification:classes of the mask; names as the extension spells them."""
-    background = {"value": 0, "name": "background", "description": "observed by the gate or segmented, no class"}
+    background = {
+        "value": 0,
+        "name": "background",
+        "description": "no class found; tiles.parquet tells where nobody looked",
+    }
     rows = [
         {"value": value, "name": _name(name), "title": name, "color_hint": "{:02X}{:02X}{:02X}".format(*colour)}
         for value, (name, colour) in enumerate(zip(names, colours, strict=True), start=1)

@@ -34,8 +34,10 @@ from flows.planning import make_plan
 from flows.progress import Silent
 from flows.recipe import load_recipe
 from flows.results import ledger_tiles
+from storage.acquired import acquired
 from storage.run import Run
 from tiling.errors import BadInput
+from tiling.open import open_source
 from tiling.pixel_area import pixel_areas
 from tiling.source import SourceSpec
 
@@ -220,6 +222,8 @@ def test_stac_of_a_map(lake: Any) -> None:
     job.out.parent.mkdir()
     mask = job.out.parent / "lake.ome.tif"
     export(replace(job, out=mask), "ome-tiff")
+    with rasterio.open(job.out.with_name("lake.tif"), "w", "GTiff", 260, 300, 1, dtype="uint8", nodata=255) as file:
+        file.write(water.astype("uint8"), 1)
     out = job.out.parent / "lake.stac.json"
     report = export(replace(job, out=out), "stac")
     item = validate(json.loads(out.read_text()))
@@ -239,6 +243,7 @@ def test_stac_of_a_map(lake: Any) -> None:
         assert (out.parent / asset.href).resolve() == path.resolve()
         assert FileExtension.ext(asset).checksum == multihash(path)
         assert FileExtension.ext(asset).size == path.stat().st_size
+    assert [c["value"] for c in item.assets["tif"].extra_fields["classification:classes"]] == [0, 1, 255]
     (origin,) = item.get_links("derived_from")
     assert origin.href == job.plan.image.uri
     assert item.properties["tilegate:fingerprint"] == job.plan.fingerprint
@@ -266,6 +271,16 @@ def test_stac_says_when_the_picture_was_taken_if_the_file_does(make_scene: Any, 
     assert validate(json.loads(job.out.read_text())).datetime == dt.datetime(2021, 6, 5, 10, 11, 12, tzinfo=dt.UTC)
     export_stac(job, taken=dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
     assert validate(json.loads(job.out.read_text())).datetime == dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+
+
+def test_the_time_of_scanning_stands_in_the_slide(tiny_slide: Any, tmp_path: Path) -> None:
+    path = tiny_slide(np.full((64, 64, 3), 245, np.uint8), datetime="2019:02:03 04:05:06")
+    spec = SourceSpec(uris=(str(path),))
+    source = open_source(spec)
+    source.close()
+    assert acquired(spec, source.info) == dt.datetime(2019, 2, 3, 4, 5, 6, tzinfo=dt.UTC)
+    path.unlink()
+    assert acquired(spec, source.info) is None
 
 
 def test_stac_speaks_mlm_of_networks(make_rgb: Any, land: Any, tmp_path: Path) -> None:
