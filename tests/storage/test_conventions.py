@@ -20,56 +20,13 @@ from storage.run import Run
 from tiling.info import PixelSize
 
 MakePlan = Callable[..., RunPlan]
-REGISTERED = {
-    "multiscales": "d35379db-88df-4056-af3a-620245f8e347",
-    "proj": "f17cb550-5864-4468-aeb7-f3180cfb622f",
-    "spatial": "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4",
-}
-"""Names and ids as printed in the README of each convention."""
-
-
-def require_ngff(group: zarr.Group) -> None:
-    """What https://ngff.openmicroscopy.org/0.5/ says MUST hold of a multiscale image."""
-    said = group.attrs["ome"]
-    assert said["version"] == "0.5"
-    for image in said["multiscales"]:
-        names = [axis["name"] for axis in image["axes"]]
-        kinds = [axis["type"] for axis in image["axes"]]
-        assert len(names) == len(set(names)) in (2, 3, 4, 5)
-        assert kinds.count("space") in (2, 3)
-        assert kinds == sorted(kinds, key=["time", "channel", "space"].index)
-        sizes = []
-        for dataset in image["datasets"]:
-            array = group[dataset["path"]]
-            assert isinstance(array, zarr.Array)
-            assert list(array.metadata.dimension_names) == names
-            scale, *moved = dataset["coordinateTransformations"]
-            assert scale["type"] == "scale"
-            assert len(scale["scale"]) == len(names)
-            assert [step["type"] for step in moved] in ([], ["translation"])
-            assert all(len(step["translation"]) == len(names) for step in moved)
-            sizes.append(array.shape[-2:])
-        assert sizes == sorted(sizes, reverse=True)
-
-
-def require_conventions(attributes: dict[str, Any]) -> None:
-    """What the conventions at v0.1 say MUST hold."""
-    for entry in attributes["zarr_conventions"]:
-        assert set(entry) == {"schema_url", "spec_url", "uuid", "name", "description"}
-        assert entry["uuid"] == REGISTERED[entry["name"]]
-        assert entry["schema_url"].endswith(f"zarr-conventions/{entry['name']}/refs/tags/v0.1/schema.json")
-    assert attributes["spatial:dimensions"] == ["y", "x"]
-    assert "proj:code" in attributes or "proj:wkt2" in attributes
-    levels = attributes.get("multiscales", {}).get("layout")
-    if levels is None:
-        assert len(attributes["spatial:transform"]) == 6
-    else:  # the single-source rule: at the levels, and only there
-        assert not {"spatial:transform", "spatial:shape"} & set(attributes)
-        assert all(len(level["spatial:transform"]) == 6 and len(level["spatial:shape"]) == 2 for level in levels)
+Check = Callable[[Any], None]
 
 
 @pytest.mark.parametrize("gate_tile_px", [4, 16, 5], ids=["two planes", "one plane", "factor 3.2"])
-def test_a_run_opens_as_what_it_claims(tiny_plan: MakePlan, tmp_path: Path, gate_tile_px: int) -> None:
+def test_a_run_opens_as_what_it_claims(
+    tiny_plan: MakePlan, tmp_path: Path, gate_tile_px: int, require_ngff: Check, require_conventions: Check
+) -> None:
     plan = tiny_plan(gate_tile_px=gate_tile_px)
     Run.create(tmp_path / "run", plan)
     group = zarr.open_group(tmp_path / "run" / "run.zarr", mode="r", zarr_format=3)
@@ -108,7 +65,7 @@ def test_the_crs_comes_back_and_wkt2_is_wkt2(crs: str) -> None:
     assert ("proj:code" in said) == crs.startswith(("EPSG", "ESRI"))
 
 
-def test_slides_and_bare_pixels_have_no_crs(tiny_plan: MakePlan, tmp_path: Path) -> None:
+def test_slides_and_bare_pixels_have_no_crs(tiny_plan: MakePlan, tmp_path: Path, require_ngff: Check) -> None:
     image = tiny_plan().image
     slide = replace(image, kind="slide", transform=None, crs=None, pixel_size=PixelSize(y=0.5, x=0.25, unit="um"))
     Run.create(tmp_path / "run", tiny_plan(image=slide))
@@ -119,7 +76,9 @@ def test_slides_and_bare_pixels_have_no_crs(tiny_plan: MakePlan, tmp_path: Path)
     assert group.attrs["ome"]["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]["scale"] == [1, 1, 0.5]
 
 
-def test_a_run_of_before_is_opened_and_gets_the_new_words_when_it_goes_on(tiny_plan: MakePlan, tmp_path: Path) -> None:
+def test_a_run_of_before_is_opened_and_gets_the_new_words_when_it_goes_on(
+    tiny_plan: MakePlan, tmp_path: Path, require_conventions: Check
+) -> None:
     plan = tiny_plan()
     run = Run.create(tmp_path / "run", plan)
     written = run.write_mask(plan.grid.batch(0, 0), {(0, 0): np.ones((16, 16), np.uint8)})
