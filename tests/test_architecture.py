@@ -40,6 +40,8 @@ FENCES = {
     "rasterio": ("tiling/raster*.py", "storage/*", "flows/demo_images.py"),
     "openslide": ("tiling/slide.py",),
     "simplejpeg": ("tiling/slide*.py",),
+    "highdicom": ("storage/dicom_*.py",),
+    "pydicom": ("storage/dicom_*.py",),
     "openvino": EXPORTED,
     "nncf": ("classifiers/export*.py",),
     "sklearn": ("classifiers/classical/*.py", "classifiers/labels/*.py", "classifiers/measuring/*.py"),
