@@ -116,8 +116,10 @@ def test_ngff_holds_the_run_and_its_labels(lake: Any) -> None:
         np.testing.assert_array_equal(image["0"][...], file.read())
     assert [axis["name"] for axis in said["axes"]] == ["c", "y", "x"] == list(image["0"].metadata.dimension_names)
     assert image.attrs["spatial:bbox"] == [500_000, 5_000_000 - 3000, 500_000 + 2600, 5_000_000]
+    mapped = job.summary["area"]["classes"][0]["mapped"]
+    assert mapped == pytest.approx(int(water.sum()) * 100, rel=1e-3)  # 10 m pixels, near the meridian of their zone
     assert label.attrs["ome"]["image-label"]["properties"] == [
-        {"label-value": 1, "class": "water", "pixels": int(water.sum()), "area": int(water.sum()) * 100.0, "unit": "m2"}
+        {"label-value": 1, "class": "water", "pixels": int(water.sum()), "area": mapped, "unit": "m2"}
     ]
     (colour,) = label.attrs["ome"]["image-label"]["colors"]
     assert colour["label-value"] == 1
