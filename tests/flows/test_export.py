@@ -66,7 +66,11 @@ def test_objects_of_every_vector_format_are_those_of_the_whole_mask(lakes):
     outlines = shapely.from_wkb(table["geometry"].to_pylist())
     assert as_set(outlines) == as_set(tables["gpkg"][0]) == truth
     assert CRS(tables["gpkg"][2]) == CRS(32633)
-    for values in ({name: table[name].to_numpy() for name in table.column_names}, tables["gpkg"][1], tables["geojson"][1]):
+    for values in (
+        {name: table[name].to_numpy() for name in table.column_names},
+        tables["gpkg"][1],
+        tables["geojson"][1],
+    ):
         assert set(values["class"]) == {"water"}
         assert math.fsum(values["area_m2"]) == pytest.approx(mapped["mapped"], rel=1e-12)
         assert values["pixels"].sum() == mapped["pixels"] == scene.water.sum()
@@ -213,7 +217,10 @@ def test_the_same_bytes_twice_and_whatever_the_tiles_and_workers(make_scene, mea
         with rasterio.open(tmp_path / "1/x") as one, rasterio.open(tmp_path / "3/x") as two:
             np.testing.assert_array_equal(one.read(), two.read())
     else:
-        rows = [sorted(zip(map(str, shapely.to_wkt(g)), v["id"], strict=True)) for g, v, _ in map(objects_of, (tmp_path / "1/x", tmp_path / "3/x"))]
+        rows = [
+            sorted(zip(map(str, shapely.to_wkt(g)), v["id"], strict=True))
+            for g, v, _ in map(objects_of, (tmp_path / "1/x", tmp_path / "3/x"))
+        ]
         assert rows[0] == rows[1]
 
 
@@ -242,7 +249,9 @@ def slide(tiny_slide, monkeypatch, tmp_path):
     monkeypatch.setattr(OpenSlide, "properties", properties)
     changes = (*EVERYTHING, "tile.size_px=64", "tile.batch=2")
     run = tmp_path / "run"
-    summary = execute(make_plan(SourceSpec(uris=(str(path),)), load_recipe("tissue", changes)), run, LocalEngine(1), Silent())
+    summary = execute(
+        make_plan(SourceSpec(uris=(str(path),)), load_recipe("tissue", changes)), run, LocalEngine(1), Silent()
+    )
     return run, summary, np.asarray(Run.open(run).array("mask/0")[...])
 
 
