@@ -15,13 +15,14 @@ from classifiers.protocol import Classifier
 from downstream.protocol import Segmenter
 from flows.domain import gate_bundle
 from flows.models import open_gate, open_segmenter
+from flows.plan_areas import plan_areas
 from flows.recipe import Recipe
 from storage.plan import RunPlan
 from storage.run import Run
 from tiling.errors import BadInput
 from tiling.info import ImageInfo, Plane
 from tiling.open import open_source
-from tiling.pixel_area import PixelAreas, pixel_areas
+from tiling.pixel_area import PixelAreas
 from tiling.source import LostSource, Pixels, Source
 from tiling.stack import blank_stack
 from tiling.window import Window
@@ -133,7 +134,7 @@ def open_job(plan: RunPlan) -> Iterator[Job]:
     source = open_again(plan)
     try:
         recipe = Recipe.model_validate(plan.recipe)
-        yield Job(plan=plan, recipe=recipe, source=TakingTurns(source), areas=pixel_areas(plan.image, plan.fine))
+        yield Job(plan=plan, recipe=recipe, source=TakingTurns(source), areas=plan_areas(plan))
     finally:
         source.close()
 

@@ -54,7 +54,7 @@ def draft_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
         for model in (gate.model, segmenter.model):
             require_dtype(info, model)
         fine = fine_plane(info, fitted, segmenter.model)
-        pixel_areas(info, fine)  # refuses now, not after the work, where no honest area exists
+        pixel_areas(info, fine, recipe.area.method)  # refuses now, not after the work, where no honest area exists
         final = fill_gate(fitted, info, fine, gate)
     finally:
         source.close()
