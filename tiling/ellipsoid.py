@@ -23,12 +23,17 @@ def ellipsoid_of(crs: CRS) -> tuple[float, float]:
 
 
 def authalic_q(south: Floats | float, north: Floats | float, e2: float) -> Floats:
-    """q(north) - q(south) of Snyder 1987, eq. 3-12: the zone between two latitudes (rad) has the area pi * a^2 * this.
+    """q(north) - q(south) of Snyder 1987, eq. 3-12: the zone between two latitudes (rad) has the area pi * a^2 * this."""
+    return zone_q(np.add(south, north) / 2, np.subtract(north, south) / 2, e2)
+
+
+def zone_q(middle: Floats, half: Floats | float, e2: float) -> Floats:
+    """The same of a zone by its middle and half its height, rad.
 
     Written in the difference of the sines, so that nothing cancels: the zone of a pixel of a centimetre keeps 15 digits.
     """
-    s, n = np.sin(south), np.sin(north)
-    d = 2 * np.cos((np.add(south, north)) / 2) * np.sin(np.subtract(north, south) / 2)  # n - s
+    s, n = np.sin(middle - half), np.sin(middle + half)
+    d = 2 * np.cos(middle) * np.sin(half)  # n - s
     if e2 == 0:
         return np.asarray(2 * d)
     e = math.sqrt(e2)

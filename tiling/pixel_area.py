@@ -11,7 +11,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from tiling.ellipsoid import authalic_q, ellipsoid_of
+from tiling.ellipsoid import ellipsoid_of, zone_q
 from tiling.errors import BadInput
 from tiling.info import ImageInfo, Plane
 from tiling.lattice_area import LatticeAreas
@@ -93,7 +93,9 @@ class ParallelAreas:
         t, radians = self._transform, self._radians
         middle = (t.f + t.e * (np.arange(window.y, window.y_stop) + 0.5)) * radians
         half, pole = abs(t.e) * radians / 2, np.pi / 2
-        q = authalic_q(np.clip(middle - half, -pole, pole), np.clip(middle + half, -pole, pole), self._e2)
+        south, north = np.clip(middle - half, -pole, pole), np.clip(middle + half, -pole, pole)
+        cut = (south == -pole) | (north == pole)
+        q = zone_q(np.where(cut, (south + north) / 2, middle), np.where(cut, (north - south) / 2, half), self._e2)
         return np.asarray(self._a**2 / 2 * abs(t.a) * radians * q)[:, None]
 
     def total(self, window: Window) -> float:

@@ -39,7 +39,7 @@ def test_a_corrupt_block_costs_its_own_tiles_only(make_scene, tilegate, tmp_path
     summary = seen.json
     assert summary["status"] == "partial"
     assert summary["tiles"]["unreadable"] == 4
-    assert summary["area"]["not_observed"] == 4 * 32 * 32 * 100.0
+    assert summary["area"]["not_observed"] == pytest.approx(4 * 32 * 32 * 100 / 0.9996**2, rel=1e-6)  # UTM at its meridian
     rest = scene.water.copy()
     rest[64:128, 128:192] = False
     assert summary["area"]["classes"][0]["pixels"] == rest.sum()
@@ -105,8 +105,8 @@ def test_a_segmenter_that_fails_on_one_tile_fails_that_tile(make_scene, measure,
     summary = measure(make_scene(), *ALL)
     assert summary["status"] == "partial"
     assert summary["tiles"]["failed"] == 1
-    assert summary["area"]["not_observed"] == 32 * 32 * 100.0
-    assert summary["area"]["observed"] == pytest.approx((300 * 260 - 32 * 32) * 100.0)
+    assert summary["area"]["not_observed"] == pytest.approx(32 * 32 * 100 / 0.9996**2, rel=1e-6)  # UTM at its meridian
+    assert summary["area"]["observed"] == pytest.approx((300 * 260 - 32 * 32) * 100 / 0.9996**2)
 
 
 def test_failed_tiles_are_tried_again_and_only_they(make_scene, measure, monkeypatch, tmp_path):
@@ -204,6 +204,6 @@ def test_an_image_that_goes_away_meanwhile_costs_its_tiles_and_is_finished_when_
         summary = measure(scene, *ALL)
     assert summary["status"] == "partial"
     assert summary["tiles"]["unreadable"] == 90
-    assert summary["area"]["not_observed"] == 300 * 260 * 100.0
+    assert summary["area"]["not_observed"] == pytest.approx(300 * 260 * 100 / 0.9996**2, rel=1e-6)  # UTM at its meridian
     assert {tile.reason for tile in ledger_tiles(Run.open(tmp_path / "run"))} == {f"{scene.path} does not exist"}
     assert measure(scene, *ALL)["area"]["classes"][0]["pixels"] == scene.water.sum()
