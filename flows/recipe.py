@@ -80,7 +80,9 @@ class AreaRecipe(Strict):
     """How areas are told to people; summary.json is always in m2 or um2."""
 
     unit: Literal["ha", "m2", "km2", "mm2", "um2"] = "ha"
-    method: Literal["ellipsoidal", "planar"] = Field("ellipsoidal", description="Images with a CRS: true area, or map metres.")
+    method: Literal["ellipsoidal", "planar"] = Field(
+        "ellipsoidal", description="Images with a CRS: true area, or map metres."
+    )
 
 
 class StoreRecipe(Strict):

@@ -211,28 +211,28 @@ def test_rotated_degrees_over_the_pole_have_no_ground_beyond_it() -> None:
 
 def test_the_disk_of_a_satellite_is_the_earth_it_sees() -> None:
     """Off the disk there is no ground; on it as much as PROJ's factors say, pixel by pixel."""
-    crs, side = "+proj=geos +h=35785831 +lon_0=0 +type=crs", 60_000
-    transform = Affine(side, 0, -93 * side, 0, -side, 93 * side)
-    areas = areas_of(crs, transform, (186, 186))
-    values = areas.of(Window(y=0, x=0, height=186, width=186))
-    rows, cols = np.mgrid[:186, :186] + 0.5
+    crs, side = "+proj=geos +h=35785831 +lon_0=0 +type=crs", 120_000
+    transform = Affine(side, 0, -46 * side, 0, -side, 46 * side)
+    areas = areas_of(crs, transform, (92, 92))
+    values = areas.of(Window(y=0, x=0, height=92, width=92))
+    rows, cols = np.mgrid[:92, :92] + 0.5
     projection = Proj(crs)
     longitude, latitude = projection(*(transform @ (cols.ravel(), rows.ravel())), inverse=True)
     seen = np.isfinite(longitude).reshape(values.shape)
     assert not values[~seen].any()
-    inner = np.hypot(rows - 93, cols - 93) < 60  # near the limb a pixel of 60 km is not what its centre says
+    inner = np.hypot(rows - 46, cols - 46) < 25  # near the limb a pixel of 120 km is not what its centre says
     scale = np.ones(values.size)
     scale[inner.ravel()] = projection.get_factors(longitude[inner.ravel()], latitude[inner.ravel()]).areal_scale
-    np.testing.assert_allclose(values[inner], (side**2 / scale).reshape(values.shape)[inner], rtol=2e-4)
+    np.testing.assert_allclose(values[inner], (side**2 / scale).reshape(values.shape)[inner], rtol=1e-3)
 
 
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_a_pixel_has_the_same_bits_in_any_window(data: st.DataObject) -> None:
     areas = data.draw(st.sampled_from(list(WIDE.values())))
-    y, x = data.draw(st.integers(0, 399)), data.draw(st.integers(0, 299))
+    y, x = data.draw(st.integers(0, 79)), data.draw(st.integers(0, 59))
     top, left = data.draw(st.integers(0, y)), data.draw(st.integers(0, x))
-    height, width = data.draw(st.integers(y - top + 1, 400 - top)), data.draw(st.integers(x - left + 1, 300 - left))
+    height, width = data.draw(st.integers(y - top + 1, 80 - top)), data.draw(st.integers(x - left + 1, 60 - left))
     window = Window(y=top, x=left, height=height, width=width)
     values = np.broadcast_to(areas.of(window), window.shape_px)
     assert values[y - top, x - left] == pixel(areas, y, x)
@@ -241,11 +241,11 @@ def test_a_pixel_has_the_same_bits_in_any_window(data: st.DataObject) -> None:
 
 
 WIDE = {
-    "many cells": areas_of("EPSG:32633", Affine(20_000, 0, -2e6, 0, -20_000, 8e6), (400, 300)),
-    "rows": areas_of("EPSG:3857", Affine(30_000, 0, -4e6, 0, -30_000, 6e6), (400, 300)),
-    "a disk": areas_of("+proj=ortho +lat_0=40 +type=crs", Affine(1e5, 0, -6e6, 0, -1e5, 8e6), (400, 300)),
-    "degrees": areas_of("EPSG:4326", Affine(0.01, 0, 10, 0, -0.01, 60), (400, 300)),
-    "rotated degrees": areas_of("EPSG:4326", Affine(0.01, 0.003, 10, 0.002, -0.01, 60), (400, 300)),
+    "many cells": areas_of("EPSG:32633", Affine(1e5, 0, -2e6, 0, -1e5, 8e6), (80, 60)),
+    "rows": areas_of("EPSG:3857", Affine(1.5e5, 0, -4e6, 0, -1.5e5, 6e6), (80, 60)),
+    "a disk": areas_of("+proj=ortho +lat_0=40 +type=crs", Affine(2e5, 0, -6e6, 0, -2e5, 8e6), (80, 60)),
+    "degrees": areas_of("EPSG:4326", Affine(0.01, 0, 10, 0, -0.01, 60), (80, 60)),
+    "rotated degrees": areas_of("EPSG:4326", Affine(0.05, 0.015, 10, 0.01, -0.05, 60), (80, 60)),
 }
 
 
