@@ -76,7 +76,10 @@ def draft_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
 
 
 def fit_cuts(source: Source, recipe: Recipe) -> Recipe:
-    """The recipe with the cut of every rule filled in; those that need it (tissue) by Otsu on a coarse plane."""
+    """The recipe with the cut of every rule filled in; those that need it (tissue) by Otsu on a coarse plane.
+
+    Slides get a cut for their tissue in any case.
+    """
     recipe = _with(recipe, gate={"model": settled(recipe.gate.model)}, segment={"model": settled(recipe.segment.model)})
     if recipe.gate.model == recipe.segment.model and recipe.gate.cut is None:
         recipe = _with(recipe, gate={"cut": recipe.segment.cut})
@@ -85,9 +88,14 @@ def fit_cuts(source: Source, recipe: Recipe) -> Recipe:
         rule = find_rule(getattr(recipe, part).model, getattr(recipe, part).cut)
         if rule is not None:
             recipe = _with(recipe, **{part: {"cut": coarse.fit(rule)}})
-    if recipe.screen.min_tissue > 0 and recipe.screen.tissue_cut is None:
+    if recipe.screen.tissue_cut is None and (recipe.screen.min_tissue > 0 or shows_tissue(source.info)):
         recipe = _with(recipe, screen={"tissue_cut": coarse.fit(RULES["tissue"])})
     return recipe
+
+
+def shows_tissue(info: ImageInfo) -> bool:
+    """Whether the area of tissue is told beside that of the glass: on slides."""
+    return info.kind == "slide" and set(RULES["tissue"].bands) <= set(info.bands)
 
 
 def choose_runtimes(recipe: Recipe) -> Recipe:

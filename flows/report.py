@@ -62,8 +62,12 @@ def _areas(summary: dict[str, Any]) -> str:
         f"<td class=n>{row['pixels']:,}<td>{escape(bound_text(row, summary))}"
         for row in rows(summary)
     ]
-    lines.append(f"<tr class=sub><td>observed<td class=n>{area_text(summary['area']['observed'], summary)}<td><td>")
-    lines.append(f"<tr class=sub><td>whole image<td class=n>{area_text(summary['area']['image'], summary)}<td><td>")
+    totals = {"tissue": "tissue", "observed": "observed", "image": "whole image"}
+    lines += [
+        f"<tr class=sub><td>{name}<td class=n>{area_text(summary['area'][key], summary)}<td><td>"
+        for key, name in totals.items()
+        if summary["area"].get(key) is not None
+    ]
     return f"<table><tr><th>class<th class=n>mapped<th class=n>pixels<th>the gate may have missed (95 %){''.join(lines)}</table>"
 
 

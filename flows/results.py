@@ -14,7 +14,7 @@ from typing import Any
 from pyproj import CRS
 
 from classifiers.domain_verdict import Judgement
-from downstream.summary import ClassArea, class_areas, funnel, merge_stages, observed_area
+from downstream.summary import ClassArea, class_areas, funnel, merge_stages, observed_area, tissue_area
 from flows.display import convert
 from flows.domain import domain_block
 from flows.picture import draw_overview
@@ -158,6 +158,7 @@ def area_block(plan: RunPlan, tiles: Sequence[TileRecord], areas: PixelAreas) ->
         "method": areas.method,
         "image": whole,
         "observed": observed_area(tiles),
+        "tissue": tissue_area(tiles),
         "not_observed": math.fsum(window_area(areas, core) for core in lost),
         "classes": [class_row(found) for found in class_areas(tiles, plan.classes, areas.unit, tile_area)],
     }
