@@ -73,7 +73,7 @@ class Cubic:
         cell = self.cell
         v = (np.arange(part.y - cell.y, part.y_stop - cell.y) + 0.5) * (2 / cell.height) - 1
         u = (np.arange(part.x - cell.x, part.x_stop - cell.x) + 0.5) * (2 / cell.width) - 1
-        return v, u
+        return np.asarray(v, np.float64), np.asarray(u, np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
