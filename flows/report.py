@@ -71,11 +71,18 @@ def _areas(summary: dict[str, Any]) -> str:
         f"<td class=n>{row['pixels']:,}<td>{escape(bound_text(row, summary))}"
         for row in rows(summary)
     ]
-    lines.append(f"<tr class=sub><td>observed<td class=n>{area_text(summary['area']['observed'], summary)}<td><td>")
-    if "aoi" in summary["area"]:
-        wanted = area_text(summary["area"]["aoi"]["area"], summary)
-        lines.append(f"<tr class=sub><td>area of interest<td class=n>{wanted}<td><td>")
-    lines.append(f"<tr class=sub><td>whole image<td class=n>{area_text(summary['area']['image'], summary)}<td><td>")
+    area = summary["area"]
+    totals = {
+        "tissue": area.get("tissue"),
+        "observed": area["observed"],
+        "area of interest": area.get("aoi", {}).get("area"),
+        "whole image": area["image"],
+    }
+    lines += [
+        f"<tr class=sub><td>{name}<td class=n>{area_text(value, summary)}<td><td>"
+        for name, value in totals.items()
+        if value is not None
+    ]
     return f"<table><tr><th>class<th class=n>mapped<th class=n>pixels<th>the gate may have missed (95 %){''.join(lines)}</table>"
 
 

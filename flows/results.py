@@ -15,22 +15,24 @@ from typing import Any
 from pyproj import CRS
 
 from classifiers.domain_verdict import Judgement
-from downstream.summary import ClassArea, class_areas, funnel, merge_stages, observed_area
+from downstream.summary import ClassArea, class_areas, funnel, merge_stages, observed_area, tissue_area
 from flows.display import convert
 from flows.domain import domain_block
 from flows.picture import draw_overview
+from flows.plan_areas import plan_areas
 from flows.recipe import Recipe
 from flows.report import render_report
 from flows.zones import planned_zones, warnings_of, zones_block, zones_csv
-from flows.zones_aoi import aoi_block, plan_areas
+from flows.zones_aoi import aoi_block, areas_of_interest
 from storage.ledger import tiles_of
 from storage.plan import RunPlan
 from storage.run import Run
 from tiling.errors import BadInput
 from tiling.info import native_plane
-from tiling.pixel_area import PixelAreas, pixel_areas, plane_area, window_area
+from tiling.pixel_area import PixelAreas, plane_area, window_area
 from tiling.record import TileRecord
 from tiling.state import State
+from tiling.window import Window
 
 log = logging.getLogger("tilegate")
 
@@ -50,7 +52,7 @@ def publish(
 ) -> dict[str, Any]:
     """Write every result file, summary.json last, and return the summary. found: how the image stands in the gate's domain."""
     tiles = every_tile(run.plan, gated, segmented)
-    areas = plan_areas(run.plan)
+    areas = areas_of_interest(run.plan)
     summary = summarise(run.plan, recipe, tiles, areas, seconds) | {"domain": domain_block(found)}
     summary |= zones_part(run, tiles)
     run.write_tiles(tiles)
@@ -132,7 +134,7 @@ def is_true(run: Run, summary: dict[str, Any]) -> bool:
     Its block `domain` is not looked at: to make it again takes the gate's bundle, which may be elsewhere.
     """
     tiles = ledger_tiles(run)
-    areas = plan_areas(run.plan)
+    areas = areas_of_interest(run.plan)
     fresh = json.loads(json.dumps(summarise(run.plan, Recipe.model_validate(run.plan.recipe), tiles, areas, {})))
     return all(summary.get(key) == fresh[key] for key in fresh.keys() - {"seconds", "versions"})
 
@@ -182,9 +184,9 @@ def crs_name(crs: str | None) -> str | None:
 
 def area_block(plan: RunPlan, tiles: Sequence[TileRecord], areas: PixelAreas) -> dict[str, Any]:
     """Everything measured in m2 or um2."""
-    native = pixel_areas(plan.image, native_plane(plan.image))
+    native = plan_areas(plan, native_plane(plan.image))
     whole = plane_area(native, plan.image.shape_px)
-    tile_area = largest_tile_area(plan, pixel_areas(plan.image, plan.fine))
+    tile_area = largest_tile_area(plan, plan_areas(plan))
     unreadable = [t for t in tiles if t.state in (State.UNREADABLE, State.FAILED, State.PLANNED)]
     lost = [plan.grid.tile(t.row, t.col).core for t in unreadable]
     return {
@@ -193,6 +195,7 @@ def area_block(plan: RunPlan, tiles: Sequence[TileRecord], areas: PixelAreas) ->
         "image": whole,
         **aoi_block(plan),
         "observed": observed_area(tiles),
+        "tissue": tissue_area(tiles),
         "not_observed": math.fsum(window_area(areas, core) for core in lost),
         "classes": [class_row(found) for found in class_areas(tiles, plan.classes, areas.unit, tile_area)],
     }
@@ -200,9 +203,9 @@ def area_block(plan: RunPlan, tiles: Sequence[TileRecord], areas: PixelAreas) ->
 
 def largest_tile_area(plan: RunPlan, areas: PixelAreas) -> float:
     """The most any tile can hold: a full tile where pixels are largest."""
-    rows, cols = plan.grid.shape_tiles
-    cores = [plan.grid.tile(row, col).core for row in range(rows) for col in {0, cols - 1}]
-    return max(float(areas.of(core).max()) * core.height * core.width for core in cores)
+    core = plan.grid.tile(0, 0).core
+    height, width = plan.fine.shape_px
+    return areas.most(Window(y=0, x=0, height=height, width=width)) * core.height * core.width
 
 
 def class_row(found: ClassArea) -> dict[str, Any]:
