@@ -247,6 +247,9 @@ def test_runs_made_in_other_ways_and_other_classes_are_told(make_scene, measure,
     ]
     assert any("water (A), vegetation (B)" in note for note in other["notes"])
     assert "only A looks for it" in change_text(other)
+    done = tilegate("change", tmp_path / "a", tmp_path / "c", "--out", tmp_path / "out")  # no class to draw
+    assert done.code == 0
+    assert Image.open(tmp_path / "out" / "change.png").size[0] > 640
 
 
 def test_what_is_refused(two_dates, make_scene, measure, tmp_path, tilegate):
