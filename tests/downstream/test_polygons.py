@@ -45,7 +45,9 @@ def objects(mask: np.ndarray, tile_px: int, areas: ConstantAreas = SQUARE) -> li
     found = []
     for part in trace(grid, lambda tile: mask[tile.core.slices], areas):
         o = part.objects
-        rows = zip(o.label.tolist(), polygons(part.rings), o.pixels.tolist(), o.area.tolist(), o.cut.tolist(), strict=True)
+        rows = zip(
+            o.label.tolist(), polygons(part.rings), o.pixels.tolist(), o.area.tolist(), o.cut.tolist(), strict=True
+        )
         found += rows
     return found
 
