@@ -30,6 +30,7 @@ from tiling.errors import BadInput, TilegateError
 from tiling.source import SourceSpec
 
 ROTATED = Affine(20, 5, 500_000, -5, -20, 5_000_000)
+PLANE = Affine.identity()
 BIG = "tile.size_px=100"
 EVERYTHING = ("gate.threshold=0", "audit.tiles=0")
 
@@ -40,7 +41,7 @@ def vector(path):
     return shapely.from_wkb(wkb), dict(zip(meta["fields"], values, strict=True)), meta["crs"]
 
 
-def by_gdal(mask, transform=Affine.identity()):
+def by_gdal(mask, transform=PLANE):
     """Outlines of the whole mask, as a set."""
     found = shapes(mask.astype(np.uint8), mask=mask, connectivity=4, transform=transform)
     return sorted(shapely.normalize(shapely.geometry.shape(shape)).wkb for shape, _ in found)
@@ -189,7 +190,7 @@ def test_what_the_gate_kept_out_is_background_and_cuts_objects(make_scene, measu
 
 
 def test_the_smallest_area_acts_on_whole_objects_and_tells_what_it_leaves_out(lakes, tilegate):
-    scene, run, summary = lakes
+    scene, run, _ = lakes
     whole = vector(export_run(str(run), "gpkg").path)[1]["area_m2"]
     told = tilegate("export", run, "--to", "gpkg", "--min-area", 20, "--json").json  # ha, as the recipe says
     left = vector(told["path"])[1]["area_m2"]
