@@ -34,6 +34,7 @@ KINDS = {
     State.UNREADABLE: HOLE,
     State.FAILED: HOLE,
     State.PLANNED: HOLE,
+    State.OUTSIDE: OUTSIDE,
 }
 FULL = 1e-10
 """A tile whose observed area is short of its own by less than this share holds data in every pixel."""
