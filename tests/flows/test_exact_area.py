@@ -1,5 +1,6 @@
 """At threshold 0 a run equals the rule over the whole image at once, to the pixel."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import rasterio
 import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pyproj import Geod
+from pyproj import Geod, Transformer
 from rasterio.transform import from_origin
 
 PLANAR = "area.method=planar"
@@ -72,6 +73,24 @@ def test_geographic_pixels_have_their_ground_area(make_scene, measure):
         truth += count * abs(area)
     assert summary["area"]["method"] == "ellipsoidal"
     assert summary["area"]["classes"][0]["mapped"] == pytest.approx(truth, rel=1e-6)
+
+
+def test_web_mercator_pixels_have_their_ground_area(make_scene, measure):
+    """At 60 degrees a pixel of 10 m is 25 m2 of ground; rows between parallels, each by Geod."""
+    scene = make_scene(transform=from_origin(1e6, 8.4e6, 10, 10), crs="EPSG:3857")
+    summary = measure(scene, "gate.threshold=0", "audit.tiles=0", "gate.downsample=4")
+    to_globe = Transformer.from_crs(3857, 4326, always_xy=True).transform
+    (west, east), parallels = (
+        to_globe([1e6, 1e6 + 10], [8.4e6] * 2)[0],
+        to_globe([0] * 301, 8.4e6 - np.arange(301) * 10)[1],
+    )
+    geod = Geod(ellps="WGS84")
+    truth = 0.0
+    for count, (north, south) in zip(scene.water.sum(1), pairwise(parallels), strict=True):
+        truth += count * abs(geod.polygon_area_perimeter([west, east, east, west], [north, north, south, south])[0])
+    assert summary["area"]["method"] == "ellipsoidal"
+    assert summary["area"]["classes"][0]["mapped"] == pytest.approx(truth, rel=1e-6)
+    assert truth / scene.water.sum() == pytest.approx(25, rel=0.02)
 
 
 def test_nodata_is_not_observed_and_never_counted(make_scene, measure):

@@ -48,7 +48,7 @@ def test_a_corrupt_block_costs_its_own_tiles_only(make_scene, tilegate, tmp_path
     assert summary["area"]["classes"][0]["pixels"] == rest.sum()
     told = tilegate("report", tmp_path / "run")
     assert told.code == 3
-    assert "4 x unreadable (40.96 ha)" in told.out
+    assert "4 x unreadable (40.99 ha)" in told.out
     assert "rows 64-128 columns 128-192" in told.out
     assert "PARTIAL" in told.out
     assert "rows 64-128 columns 128-192" in (tmp_path / "run" / "report.html").read_text()

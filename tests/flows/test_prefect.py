@@ -174,9 +174,9 @@ def test_a_run_with_holes_is_seen_to_have_them(make_scene, tmp_path, monkeypatch
     assert state.result()["status"] == "partial"
     flow_run, _, artifacts = look(flow_run_id)
     assert (flow_run.state.type, flow_run.state.name) == (StateType.COMPLETED, "Partial")
-    assert flow_run.state.message == "Completed with holes: 2 of 90 tiles (20.48 ha) not observed"
+    assert flow_run.state.message == "Completed with holes: 2 of 90 tiles (20.5 ha) not observed"
     (hole,) = json.loads(artifacts["holes"]["data"])
-    assert (hole["tiles"], hole["area"], hole["state"]) == ("2", "20.48 ha", "failed")
+    assert (hole["tiles"], hole["area"], hole["state"]) == ("2", "20.5 ha", "failed")
     assert hole["reason"] == "segmenter: RuntimeError: CUDA is gone at r0001c…"
     assert hole["where"] == "rows 32-64 columns 32-96"
 
