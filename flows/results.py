@@ -15,6 +15,7 @@ from pyproj import CRS
 
 from classifiers.domain_verdict import Judgement
 from downstream.summary import ClassArea, class_areas, funnel, merge_stages, observed_area
+from flows.audited import audit_block, audit_of
 from flows.display import convert
 from flows.domain import domain_block
 from flows.picture import draw_overview
@@ -121,15 +122,26 @@ def summarise(
             "reader": image.reader,
         },
         "tiles": counts,
-        "area": area_block(plan, tiles, areas) | {"display_unit": recipe.area.unit},
+        "area": area_block(plan, recipe, tiles, areas) | {"display_unit": recipe.area.unit},
         "gate": model_block(plan, "gate")
-        | {"threshold": recipe.gate.threshold, "target_recall": None, "confidence": None, "cut": recipe.gate.cut}
-        | {"runtime": recipe.gate.runtime},
+        | {"threshold": recipe.gate.threshold, "cut": recipe.gate.cut, "runtime": recipe.gate.runtime}
+        | recall_block(recipe),
         "segmenter": model_block(plan, "segmenter") | {"cut": recipe.segment.cut, "runtime": recipe.segment.runtime},
         "recipe": plan.name,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "fingerprint": plan.fingerprint,
         "versions": {name: version(name) for name in VERSIONED},
+    }
+
+
+def recall_block(recipe: Recipe) -> dict[str, Any]:
+    """What the threshold was chosen to keep; a recall of area holds on average, so it has no confidence."""
+    gate = recipe.gate
+    of_tiles = gate.recall is not None and gate.recall_of == "tiles"
+    return {
+        "target_recall": gate.recall,
+        "confidence": gate.confidence if of_tiles else None,
+        "recall_of": None if gate.recall is None else gate.recall_of,
     }
 
 
@@ -144,11 +156,11 @@ def crs_name(crs: str | None) -> str | None:
     return ":".join(authority) if authority else crs
 
 
-def area_block(plan: RunPlan, tiles: Sequence[TileRecord], areas: PixelAreas) -> dict[str, Any]:
+def area_block(plan: RunPlan, recipe: Recipe, tiles: Sequence[TileRecord], areas: PixelAreas) -> dict[str, Any]:
     """Everything measured in m2 or um2."""
     native = pixel_areas(plan.image, native_plane(plan.image))
     whole = plane_area(native, plan.image.shape_px)
-    tile_area = largest_tile_area(plan, areas)
+    audit = audit_of(plan, recipe, tiles, areas)
     unreadable = [t for t in tiles if t.state in (State.UNREADABLE, State.FAILED, State.PLANNED)]
     lost = [plan.grid.tile(t.row, t.col).core for t in unreadable]
     return {
@@ -157,15 +169,9 @@ def area_block(plan: RunPlan, tiles: Sequence[TileRecord], areas: PixelAreas) ->
         "image": whole,
         "observed": observed_area(tiles),
         "not_observed": math.fsum(window_area(areas, core) for core in lost),
-        "classes": [class_row(found) for found in class_areas(tiles, plan.classes, areas.unit, tile_area)],
+        "classes": [class_row(found) for found in class_areas(tiles, plan.classes, areas.unit, audit)],
+        "audit": audit_block(audit, tiles),
     }
-
-
-def largest_tile_area(plan: RunPlan, areas: PixelAreas) -> float:
-    """The most any tile can hold: a full tile where pixels are largest."""
-    rows, cols = plan.grid.shape_tiles
-    cores = [plan.grid.tile(row, col).core for row in range(rows) for col in {0, cols - 1}]
-    return max(float(areas.of(core).max()) * core.height * core.width for core in cores)
 
 
 def class_row(found: ClassArea) -> dict[str, Any]:
