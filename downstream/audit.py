@@ -168,7 +168,7 @@ def promised(tiles: int) -> float:
     if tiles == 0:
         return 1.0
     stake = ERROR_ABOVE * (1 - CONFIDENCE) * BOLD
-    return min((1 - stake ** (1 / tiles)) / (1 - SCORED), 1.0)
+    return min(-math.expm1(math.log(stake) / tiles) / (1 - SCORED), 1.0)
 
 
 def tiles_for(bound: float) -> int:
