@@ -88,16 +88,11 @@ def draw_audit(rejected: Sequence[Rejected], tiles: int, fingerprint: str) -> Au
     tile can hide behind its score, as area over chance is at most sum(area) / (1 - SCORED). Drawn as a race of
     exponential clocks (Efraimidis and Spirakis 2006), one per tile, so a tile more or less changes little.
     """
-    if not rejected:
+    ordered = sorted((tile for tile in rejected if tile.area > 0), key=lambda tile: tile.key)  # none beyond a pole
+    if not ordered:
         return Audit(draws=(), tiles=0, area=0.0)
-    ordered = sorted(rejected, key=lambda tile: tile.key)
     whole = math.fsum(tile.area for tile in ordered)
-    marks = [tile.area * _score(tile) for tile in ordered]
-    marked = math.fsum(marks)
-    shares = [
-        (1 - SCORED) * tile.area / whole + SCORED * mark / marked if marked > 0 else tile.area / whole
-        for tile, mark in zip(ordered, marks, strict=True)
-    ]
+    shares = _shares(ordered, whole)
     clocks = [_clock(fingerprint, tile.key) / share for tile, share in zip(ordered, shares, strict=True)]
     race = sorted(range(len(ordered)), key=clocks.__getitem__)
     share, area = np.array(shares)[race], np.array([tile.area for tile in ordered])[race]
@@ -108,6 +103,15 @@ def draw_audit(rejected: Sequence[Rejected], tiles: int, fingerprint: str) -> Au
         for t, i in enumerate(race[:tiles])
     )
     return Audit(draws=draws, tiles=len(ordered), area=whole)
+
+
+def _shares(tiles: Sequence[Rejected], whole: float) -> list[float]:
+    """The chance of each tile at the first draw."""
+    marks = [tile.area * _score(tile) for tile in tiles]
+    marked = math.fsum(marks)
+    if marked == 0:
+        return [tile.area / whole for tile in tiles]
+    return [(1 - SCORED) * tile.area / whole + SCORED * mark / marked for tile, mark in zip(tiles, marks, strict=True)]
 
 
 def _score(tile: Rejected) -> float:

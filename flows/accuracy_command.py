@@ -54,6 +54,7 @@ def assess_run(folder: str, reference: Path) -> dict[str, Any]:
         "unit": summary["area"]["unit"],
         "display_unit": summary["area"]["display_unit"],
         "observed": summary["area"]["observed"],
+        "not_observed": summary["area"]["not_observed"],
         "samples": int(found.counts.sum()),
         "dropped": found.dropped,
         "counted_as_background": list(found.others),
@@ -93,6 +94,8 @@ def accuracy_lines(found: dict[str, Any]) -> list[str]:
     lines += [f"left out: {count:,} samples {why}" for why, count in found["dropped"].items()]
     if found["counted_as_background"]:
         lines.append(f"no class of the map, so background: {', '.join(found['counted_as_background'])}")
+    if found["not_observed"]:
+        lines.append(f"PARTIAL: {area_text(found['not_observed'], page)} were not observed and are no part of this.")
     return [*lines, "This holds for samples drawn at random within each mapped class."]
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tiling.errors import BadInput
+
+if TYPE_CHECKING:
+    from downstream.audit import Audit
+    from storage.plan import RunPlan
+    from storage.run import Run
 
 Runs = Annotated[list[str], typer.Argument(help="Folders of finished runs of one gate, in the order they were made.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs, nothing else.")]
@@ -23,34 +28,22 @@ def audit(runs: Runs, as_json: AsJson = False) -> None:
 
 def pool_runs(folders: Sequence[str]) -> dict[str, Any]:
     """Per class and run: what its own audit found, and the bound of all runs up to it. Raises BadInput for mixtures."""
-    import numpy as np
-
-    from downstream.audit import CONFIDENCE, estimate_missed
-    from downstream.audit_pool import pool, shares_of
-    from downstream.summary import found_in
-    from flows.audited import audit_of
-    from flows.recipe import Recipe
-    from flows.results import ledger_tiles
+    from downstream.audit import CONFIDENCE
     from storage.run import Run
 
     opened = [Run.open(folder) for folder in folders]
     require_one_gate(opened)
-    plan, rows = opened[0].plan, list[dict[str, Any]]()
-    sequences = {name: (list[Any](), list[Any]()) for name in plan.classes}
-    for run in opened:
-        tiles = ledger_tiles(run)
-        drawn = audit_of(run.plan, Recipe.model_validate(run.plan.recipe), tiles)
-        row: dict[str, Any] = {"run": run.uri, "rejected": drawn.area, "tiles": len(drawn.draws), "classes": []}
-        for i, name in enumerate(plan.classes):
-            areas = found_in(drawn, tiles, i)
-            for sequence, holes in zip(sequences[name], (1.0, 0.0), strict=True):
-                sequence.append(shares_of(drawn, areas, holes=holes))
-            fullest, emptiest = (np.concatenate(sequence) for sequence in sequences[name])
-            missed = estimate_missed(drawn, areas)
-            own = None if missed is None else {key: getattr(missed, key) for key in ("estimate", "low", "high")}
-            so_far = asdict(pool(fullest, emptiest)) if len(fullest) else None
-            row["classes"].append({"name": name, "missed": own, "holes": areas.count(None), "pooled": so_far})
-        rows.append(row)
+    plan, told = opened[0].plan, [audited_run(run) for run in opened]
+    rows = [
+        {
+            "run": each.uri,
+            "rejected": each.audit.area,
+            "tiles": len(each.audit.draws),
+            "classes": [class_row(told[: i + 1], column, name) for column, name in enumerate(plan.classes)],
+            "draws": draw_rows(each),
+        }
+        for i, each in enumerate(told)
+    ]
     gate = {"model": plan.models["gate"]["name"], "sha256": plan.models["gate"]["sha256"]}
     settings = {
         "threshold": plan.recipe["gate"]["threshold"],
@@ -60,7 +53,60 @@ def pool_runs(folders: Sequence[str]) -> dict[str, Any]:
     return {"gate": gate | settings, "runs": rows}
 
 
-def require_one_gate(runs: Sequence[Any]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AuditedRun:
+    """The audit of one run."""
+
+    uri: str
+    """Where the run is."""
+    audit: Audit
+    """What was drawn."""
+    found: tuple[list[float | None], ...]
+    """Per class: area in each tile drawn, None = not segmented."""
+
+
+def audited_run(run: Run) -> AuditedRun:
+    """Drawn again from the records of a run."""
+    from downstream.summary import found_in
+    from flows.audited import audit_of
+    from flows.recipe import Recipe
+    from flows.results import ledger_tiles
+
+    tiles = ledger_tiles(run)
+    audit = audit_of(run.plan, Recipe.model_validate(run.plan.recipe), tiles)
+    found = tuple(found_in(audit, tiles, column) for column in range(len(run.plan.classes)))
+    return AuditedRun(uri=run.uri, audit=audit, found=found)
+
+
+def draw_rows(run: AuditedRun) -> list[dict[str, Any]]:
+    """Every audited tile in the order of the draw: what anybody needs to compute an estimate of their own."""
+    return [
+        {"tile": list(draw.key), "area": draw.area, "chance": draw.chance, "found": [each[i] for each in run.found]}
+        for i, draw in enumerate(run.audit.draws)
+    ]
+
+
+def class_row(runs: Sequence[AuditedRun], column: int, name: str) -> dict[str, Any]:
+    """One class after the last of these runs: what that run's audit says, and what all of them say together."""
+    import numpy as np
+
+    from downstream.audit import estimate_missed
+    from downstream.audit_pool import pool, shares_of
+
+    last = runs[-1]
+    fullest, emptiest = (
+        np.concatenate([shares_of(run.audit, run.found[column], holes=holes) for run in runs]) for holes in (1.0, 0.0)
+    )
+    missed = estimate_missed(last.audit, last.found[column])
+    return {
+        "name": name,
+        "missed": None if missed is None else asdict(missed),
+        "not_segmented": last.found[column].count(None),
+        "pooled": asdict(pool(fullest, emptiest)) if len(fullest) else None,
+    }
+
+
+def require_one_gate(runs: Sequence[Run]) -> None:
     """Raise BadInput unless all runs asked one question of one gate, each once and audited to its end."""
     seen = dict[str, str]()
     for run in runs:
@@ -86,7 +132,7 @@ ASKED = ("gate.sha256", "gate.cut", "gate.threshold", "gate.positive", "gate.rin
 """What pooled runs have in common."""
 
 
-def asked(plan: Any) -> tuple[Any, ...]:
+def asked(plan: RunPlan) -> tuple[Any, ...]:
     """The values of ASKED."""
     gate, segment = plan.recipe["gate"], plan.recipe["segment"]
     return (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -36,7 +35,8 @@ def audit_of(plan: RunPlan, recipe: Recipe, tiles: Sequence[TileRecord], areas: 
 
 def as_gated(tiles: Sequence[TileRecord], recipe: Recipe) -> list[TileRecord]:
     """The tiles in the state that the gate left them in: scores tell, also of tiles that failed when segmented."""
-    return [replace(tile, state=_gate_state(tile, recipe)) for tile in tiles]
+    states = (_gate_state(tile, recipe) for tile in tiles)
+    return [t if t.state is state else replace(t, state=state) for t, state in zip(tiles, states, strict=True)]
 
 
 def _gate_state(tile: TileRecord, recipe: Recipe) -> State:
@@ -85,12 +85,13 @@ class TileAreas:
 
     def of(self, row: int, col: int) -> float:
         """In the unit of the areas."""
-        core = self._grid.tile(row, col).core
-        known = self._known.get((row, core.width))
+        side = self._grid.tile_px
+        width = min(side, self._grid.shape_px[1] - col * side)
+        known = self._known.get((row, width))
         if known is not None:
             return known
-        per_pixel = self._areas.of(core)
-        if per_pixel.shape[1] > 1:
-            return window_area(self._areas, core)
-        area = math.fsum(per_pixel.flat) * core.height * core.width / per_pixel.size
-        return self._known.setdefault((row, core.width), area)
+        core = self._grid.tile(row, col).core
+        area = window_area(self._areas, core)
+        if self._areas.of(core).shape[1] == 1:
+            self._known[row, width] = area
+        return area

@@ -45,6 +45,12 @@ def test_no_more_can_be_drawn_than_there_are(asked: int, given_: int) -> None:
     assert draw_audit([], asked, "f").draws == ()
 
 
+def test_tiles_without_area_are_not_drawn() -> None:
+    """Rows beyond a pole."""
+    assert len(draw_audit([*FLAT, Rejected(key=(9, 9), score=1.0, area=0.0)], 50, "f").draws) == 20
+    assert draw_audit([Rejected(key=(9, 9), score=1.0, area=0.0)], 1, "f").draws == ()
+
+
 def test_alike_tiles_and_pairs_are_drawn_equally_often() -> None:
     """Chi-square over 2000 fingerprints, against its 99.9 % quantile."""
     singles, pairs = Counter[object](), Counter[object]()

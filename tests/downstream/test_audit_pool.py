@@ -37,6 +37,10 @@ def test_a_tile_not_segmented_counts_as_full_above_and_as_empty_below() -> None:
     assert pool(full, empty).high > pool(empty, empty).high
 
 
+def test_a_run_whose_gate_rejected_nothing_adds_nothing() -> None:
+    assert shares_of(draw_audit([], 5, "f"), [], holes=1.0).shape == (0,)
+
+
 @pytest.mark.parametrize("n", [100, 1000, 10_000])
 def test_a_fleet_without_a_miss_tightens_like_the_rule_of_three(n: int) -> None:
     """ln(1 / 0.04 / 0.5) / 0.98 of n draws, over 1 - SCORED."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import zarr
@@ -120,6 +121,9 @@ def test_audits_of_many_runs_are_one_sequence(make_scene, measure, tilegate, tmp
     widths = [each["high"] - each["low"] for each in pooled]
     assert widths[2] < widths[0]
     assert told["gate"]["threshold"] == 0.6
+    drawn = pq.read_table(runs[0] / "tiles.parquet").filter(pc.field("state") == "audited").to_pylist()
+    records = {(t["row"], t["col"]): t["area:water"] for t in drawn}
+    assert {tuple(draw["tile"]): draw["found"][0] for draw in told["runs"][0]["draws"]} == records
     page = tilegate("audit", *runs)
     assert page.code == 0
     assert page.out.count(" tiles  ") == 3
@@ -189,6 +193,7 @@ def test_the_summary_names_the_contract_and_a_resume_keeps_it(make_rgb, land, ti
     done = tilegate("run", path, "-r", "forest", "--set", "gate.recall=0.98", "--out", tmp_path / "run", "--json")
     gate = done.json["gate"]
     assert (gate["target_recall"], gate["confidence"], gate["recall_of"]) == (0.98, 0.95, "tiles")
+    assert "chosen for a recall of 0.98 of the tiles at 95 %" in (tmp_path / "run/report.html").read_text()
     (tmp_path / "run/summary.json").unlink()
     again = tilegate("resume", tmp_path / "run", "--json")
     assert again.code == done.code, again.err
