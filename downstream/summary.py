@@ -29,18 +29,22 @@ class ClassArea:
 
 
 def funnel(tiles: Sequence[TileRecord]) -> dict[str, int]:
-    """Tiles per fate: empty + negative + positive + unreadable + failed (+ planned) = total; audited are negatives."""
+    """Tiles per fate: empty + negative + positive + unreadable + failed (+ planned) = total; audited are negatives.
+
+    Of the empty ones `outside_aoi` lie outside of the area of interest; it is there only if some do.
+    """
     n = Counter(tile.state for tile in tiles)
     counts = {
         "total": len(tiles),
-        "empty": n[State.EMPTY],
+        "empty": n[State.EMPTY] + n[State.OUTSIDE],
         "negative": n[State.NEGATIVE] + n[State.AUDITED],
         "positive": n[State.POSITIVE] + n[State.SEGMENTED],
         "audited": n[State.AUDITED],
         "unreadable": n[State.UNREADABLE],
         "failed": n[State.FAILED],
     }
-    return counts | ({"planned": n[State.PLANNED]} if n[State.PLANNED] else {})
+    extra = {"planned": n[State.PLANNED], "outside_aoi": n[State.OUTSIDE]}
+    return counts | {name: count for name, count in extra.items() if count}
 
 
 def observed_area(tiles: Sequence[TileRecord]) -> float:

@@ -19,16 +19,16 @@ from tiling.record import TileRecord
 from tiling.state import State
 
 
-def audit_of(plan: RunPlan, recipe: Recipe, tiles: Sequence[TileRecord], areas: PixelAreas | None = None) -> Audit:
+def audit_of(plan: RunPlan, recipe: Recipe, tiles: Sequence[TileRecord]) -> Audit:
     """The draw of a run. tiles: of stage 1, or of both: scores and fingerprint are all it takes.
 
     Empty tiles, those without pixels for the gate (unreadable, failed) and those of rings are not drawn: they are
-    counted, not observed, or segmented.
+    counted, not observed, or segmented. A tile at the border of an area of interest is taken to hold all it could.
     """
     gated = as_gated(tiles, recipe)
     passed = let_through_with_rings(plan, recipe, gated)
     rejected = [tile for tile in gated if tile.state is State.NEGATIVE and (tile.row, tile.col) not in passed]
-    sizes = TileAreas(plan.grid, areas or pixel_areas(plan.image, plan.fine))
+    sizes = TileAreas(plan.grid, pixel_areas(plan.image, plan.fine))
     population = [Rejected(key=(t.row, t.col), score=t.score, area=sizes.of(t.row, t.col)) for t in rejected]
     return draw_audit(population, recipe.audit.tiles, plan.fingerprint)
 

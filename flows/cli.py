@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from flows import accuracy_command, audit_command, cli_models
+from flows import accuracy_command, audit_command, change_command, cli_models, cli_results
 from flows.stopping import leaving_on_signals
 from flows.supervise import supervise
 from tiling.address import Redacting, redacted
@@ -142,7 +142,14 @@ def demo(
     run_demo(out, engine or "prefect")
 
 
-for command in (cli_models.train, cli_models.evaluate, cli_models.explain):
+for command in (
+    cli_results.export,
+    cli_results.zones,
+    change_command.change,
+    cli_models.train,
+    cli_models.evaluate,
+    cli_models.explain,
+):
     app.command()(command)
 app.command()(audit_command.audit)
 app.command()(accuracy_command.accuracy)

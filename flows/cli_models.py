@@ -21,6 +21,7 @@ Data = Annotated[
 Model = Annotated[str, typer.Argument(help="A rule, the name of a bundle that comes with tilegate, or its folder.")]
 Changes = Annotated[list[str], typer.Option("--set", help="Change the recipe: fit.epochs=3. May be repeated.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs, nothing else.")]
+Runtime = Literal["auto", "openvino-bf16", "openvino-f32", "openvino-int8", "torch", "numpy"]
 Recipe = Annotated[str, typer.Option("--recipe", "-r", help="A training recipe by name, or its TOML file.")]
 
 
@@ -59,7 +60,8 @@ def evaluate(
     changes: Changes = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option(help="Folder for evaluation.html and evaluation.json.")] = None,
     cut: Annotated[float | None, typer.Option(help="Rules: positive above this instead of the rule's own.")] = None,
-    robustness: Annotated[bool, typer.Option("--robustness", help="Gates: also measure on disturbed tiles.")] = False,
+    robustness: Annotated[bool, typer.Option("--robustness", help="Also measure on disturbed tiles.")] = False,
+    runtime: Annotated[Runtime, typer.Option(help="Bundles: what the network runs on.")] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Measure a gate or a segmenter on labelled data."""
@@ -79,6 +81,7 @@ def evaluate(
         changes=tuple(changes),
         cut=cut,
         robustness=robustness,
+        runtime=runtime,
     )
     found = evaluate(asked)
     lines = evaluation_lines(found.figures)

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
+from downstream.zones import load_zones
 from flows.console import note, progress_for_people
 from flows.engine import LocalEngine
 from flows.holes import holes_of
@@ -16,6 +17,7 @@ from flows.progress import Silent
 from flows.recipe import Recipe
 from flows.request import ImageRequest
 from flows.results import is_true, ledger_tiles
+from flows.zones import zones_block
 from storage.place import folder_at, settled
 from storage.run import Run
 from tiling.errors import BadInput
@@ -106,9 +108,11 @@ def require_fit(spec: SourceSpec, recipe: Recipe, out: str) -> None:
         draft_plan(spec, recipe)
 
 
-def run_local(spec: SourceSpec, recipe: Recipe, out: str, workers: int | None, *, quiet: bool) -> dict[str, Any]:
-    """Threads of this process, with progress bars."""
-    plan, engine = make_plan(spec, recipe), LocalEngine(workers)
+def run_local(
+    spec: SourceSpec, recipe: Recipe, out: str, workers: int | None, *, quiet: bool, aoi: str | None = None
+) -> dict[str, Any]:
+    """Threads of this process, with progress bars. aoi: see make_plan."""
+    plan, engine = make_plan(spec, recipe, aoi), LocalEngine(workers)
     with closing(Silent() if quiet else progress_for_people()) as progress:
         return execute(plan, out, engine, progress)
 
@@ -116,7 +120,7 @@ def run_local(spec: SourceSpec, recipe: Recipe, out: str, workers: int | None, *
 def resume_run(folder: str, workers: int | None, *, quiet: bool) -> dict[str, Any]:
     """The rest of a run, from its own plan; the image is looked at again."""
     found = Run.open(folder).plan
-    return run_local(found.source, Recipe.model_validate(found.recipe), folder, workers, quiet=quiet)
+    return run_local(found.source, Recipe.model_validate(found.recipe), folder, workers, quiet=quiet, aoi=found.aoi)
 
 
 def report_run(folder: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -135,6 +139,14 @@ def report_run(folder: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             f"Make it again from the ledger: tilegate resume {folder}"
         )
     return summary, holes_of(run.plan, ledger_tiles(run))
+
+
+def zones_of_run(folder: str, path: str, column: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(summary, zones block) of a run that is over, for any file of zones; nothing is run or written. Raises BadInput."""
+    summary, _ = report_run(folder)
+    run = Run.open(folder)
+    zones = load_zones(str(Path(path).resolve()), column, run.plan.image)
+    return summary, zones_block(run, ledger_tiles(run), zones)
 
 
 def default_engine() -> EngineName:

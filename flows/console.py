@@ -8,6 +8,7 @@ from typing import Any
 from flows.display import area_text, class_lines, domain_text, funnel_lines, is_foreign
 from flows.progress import Progress
 from flows.span import SpanReport
+from flows.zones_page import zone_lines
 
 
 class LineProgress:
@@ -42,18 +43,27 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def aoi_text(summary: dict[str, Any]) -> str:
+    """Such as " (area of interest: 12 ha)"; empty where it is the whole image."""
+    aoi = summary["area"].get("aoi")
+    return "" if aoi is None else f" (area of interest: {area_text(aoi['area'], summary)})"
+
+
 def summary_text(summary: dict[str, Any], out: str, holes: list[str]) -> str:
     """The result as a person reads it."""
     area, tiles = summary["area"], summary["tiles"]
     lines = [
         *class_lines(summary),
-        f"observed {area_text(area['observed'], summary)} of {area_text(area['image'], summary)}; areas {area['method']}",
+        f"observed {area_text(area['observed'], summary)} of {area_text(area['image'], summary)}"
+        f"{aoi_text(summary)}; areas {area['method']}",
         "",
         *(f"{count:>12,}  {name:10} {text}" for name, count, text in funnel_lines(summary) if count),
         f"{tiles['total']:>12,}  tiles      ({tiles['audited']:,} of the negatives audited)",
     ]
     if summary.get("domain", {}).get("tiles"):
         lines += ["", f"{'WARNING: ' if is_foreign(summary) else ''}the image is {domain_text(summary)}"]
+    if "zones" in summary:
+        lines += ["", *zone_lines(summary["zones"], summary)]
     if summary["status"] == "partial":
         lost = area_text(area["not_observed"], summary)
         lines += ["", f"PARTIAL: {lost} were not observed; the areas above say nothing about them.", *holes]

@@ -65,6 +65,9 @@ def funnel_lines(summary: dict[str, Any]) -> list[tuple[str, int, str]]:
         "failed": "code or machine failed: NOT observed",
         "planned": "not done yet: NOT observed",
     }
+    outside = summary["tiles"].get("outside_aoi")
+    if outside:
+        meaning["empty"] += f" ({outside:,} outside of the area of interest, not read)"
     return [(name, summary["tiles"].get(name, 0), text) for name, text in meaning.items() if name in summary["tiles"]]
 
 

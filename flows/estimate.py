@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from downstream.audit import promised, tiles_for
-from flows.gate_stage import gate_tiles
+from flows.gate_stage import gate_tiles, read_of_interest
 from flows.job import Job, open_job
 from flows.planning import draft_plan
-from flows.reading import read_batch, read_tiles
+from flows.reading import read_tiles
 from flows.recipe import Recipe
 from flows.segment_stage import require_labels
 from flows.span import GATE_TILES_PER_SPAN, SEGMENT_TILES_PER_SPAN, cut_spans
+from flows.zones_aoi import split
 from storage.plan import RunPlan
 from tiling.record import TileRecord
 from tiling.source import SourceSpec
@@ -30,16 +31,18 @@ def estimate(spec: SourceSpec, recipe: Recipe) -> dict[str, Any]:
     with open_job(plan) as job:
         gated, gate_s = _try_gate(job)
         segment_s = _try_segmenter(job, gated)
-    tiles, workers = len(plan.grid), os.cpu_count() or 1
+        tiles = len(plan.grid) if job.aoi is None else int(job.aoi.inside.sum())
+    workers = os.cpu_count() or 1
     share = sum(t.state is State.POSITIVE for t in gated) / len(gated)
     audited = min(plan.recipe["audit"]["tiles"], tiles - round(share * tiles))
     expensive = min(tiles, round(share * tiles) + audited)
     batches = int(np.prod(plan.grid.shape_batches))
-    per_batch = tiles // batches
+    per_batch = len(plan.grid) // batches
     rejected = tiles - round(share * tiles)
     return {
         "image": {"uri": plan.image.uri, "shape_px": list(plan.image.shape_px), "bands": list(plan.image.bands)},
         "tiles": tiles,
+        "outside_aoi": len(plan.grid) - tiles,
         "batches": batches,
         "spans": {
             "gate": len(cut_spans([per_batch] * batches, GATE_TILES_PER_SPAN, workers)),
@@ -87,14 +90,14 @@ def bytes_per_task(plan: RunPlan) -> dict[str, int]:
 def _try_gate(job: Job) -> tuple[list[TileRecord], float]:
     """Gate a few batches spread over the image: (records, seconds per tile)."""
     rows, cols = job.plan.grid.shape_batches
-    keys = [(row, col) for row in range(rows) for col in range(cols)]
+    keys = [(r, c) for r in range(rows) for c in range(cols) if split(job.aoi, job.plan.grid.batch(r, c).tiles)[0]]
     chosen = keys[:: max(1, len(keys) // SAMPLE_BATCHES)][:SAMPLE_BATCHES]
     assert job.gate is not None  # loaded before the clock starts
     started, records = time.perf_counter(), list[TileRecord]()
     for key in chosen:
-        readings = read_batch(job.source, job.plan.gate_grid.batch(*key), job.plan.gate_plane)
-        records += gate_tiles(job, readings)
-    return records, (time.perf_counter() - started) / len(records)
+        records += gate_tiles(job, read_of_interest(job, job.plan.gate_grid.batch(*key)))
+    seen = [record for record in records if record.state is not State.OUTSIDE]
+    return seen, (time.perf_counter() - started) / len(seen)
 
 
 def _try_segmenter(job: Job, gated: list[TileRecord]) -> float:
@@ -113,8 +116,9 @@ def _try_segmenter(job: Job, gated: list[TileRecord]) -> float:
 def estimate_lines(found: dict[str, Any]) -> list[str]:
     """For a person."""
     share, megabytes = found["positive_share"], 2**20
+    outside = f" (and {found['outside_aoi']:,} outside of the area of interest)" if found["outside_aoi"] else ""
     return [
-        f"{found['tiles']:,} tiles in {found['batches']:,} batches, read from {', '.join(found['image']['bands'])}",
+        f"{found['tiles']:,} tiles{outside} in {found['batches']:,} batches, read from {', '.join(found['image']['bands'])}",
         f"gate: {found['spans']['gate']:,} spans, {1e3 * found['seconds']['gate_per_tile']:.2f} ms per tile, "
         f"{found['bytes']['gate_batch'] / megabytes:.1f} MB per batch",
         f"segment: about {found['segmented_tiles']:,} tiles in {found['spans']['segment']:,} spans, "

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from classifiers.bundle_contract import Bundle
     from classifiers.measuring.robustness import RobustnessRow
     from classifiers.protocol import Classifier
+    from downstream.protocol import Segmenter
     from flows.tile_pictures import TilePicture
 
 JSON, PAGE = "evaluation.json", "evaluation.html"
@@ -30,8 +31,10 @@ def evaluate(asked: Asked) -> Evaluated:
     bundle = find_bundle(asked.model, asked.kind)
     if asked.cut is not None and bundle is not None:
         raise BadInput(f"--cut {asked.cut:g} is for rules; {bundle.name} is a bundle and has its own")
-    if asked.robustness and asked.kind != "gate":
-        raise BadInput("--robustness is for gates: it disturbs tiles and counts decisions")
+    if asked.runtime != "auto" and bundle is None:
+        raise BadInput(
+            f"--runtime {asked.runtime} is for bundles; {asked.model} is a rule, and there is no network in it"
+        )
     return evaluate_tiles(asked, asked_tiles(asked, bundle))
 
 
@@ -41,7 +44,7 @@ def evaluate_tiles(asked: Asked, tiles: LabelledTiles) -> Evaluated:
         raise BadInput(f"{asked.data}: there is no tile to measure on; {len(tiles.skipped)} were skipped")
     bundle = find_bundle(asked.model, asked.kind)
     cut = fitted_cut(asked.model, tiles) if asked.cut is None else asked.cut
-    wanted = None if bundle is None else "auto"
+    wanted = None if bundle is None else asked.runtime
     if asked.kind == "gate":
         gate = open_gate(asked.model, cut, wanted)
         found = gate_evaluated(
@@ -50,7 +53,8 @@ def evaluate_tiles(asked: Asked, tiles: LabelledTiles) -> Evaluated:
         model, bent = gate.model, bending(gate, bundle, found.tiles) if asked.robustness else {}
     else:
         segmenter = open_segmenter(asked.model, cut, wanted)
-        found, model, bent = segmenter_evaluated(segmenter, tiles), segmenter.model, {}
+        found, model = segmenter_evaluated(segmenter, tiles), segmenter.model
+        bent = bending_masks(segmenter, found.tiles) if asked.robustness else {}
     about = {"schema": 1, "kind": asked.kind, "bundle": {"name": model.name, "sha256": model.sha256}}
     told = _told(asked, found.tiles) | {"warnings": seen_before(bundle, tiles, asked.part)}
     return replace(found, figures=about | dict.fromkeys(FIGURES) | found.figures | bent | told)
@@ -71,6 +75,13 @@ def bending(gate: Classifier, bundle: Bundle | None, tiles: LabelledTiles) -> di
     from classifiers.measuring.torch_attack import fgsm
 
     return {"robustness": _plain(rows), "fgsm": _plain(fgsm(bundle, tiles))}
+
+
+def bending_masks(segmenter: Segmenter, tiles: LabelledTiles) -> dict[str, Any]:
+    """What disturbed tiles do to a segmenter."""
+    from downstream.training.mask_robustness import mask_robustness
+
+    return {"robustness": _plain(mask_robustness(segmenter, tiles))}
 
 
 def implied(tiles: LabelledTiles, bundle: Bundle | None) -> LabelledTiles:

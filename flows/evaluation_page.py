@@ -48,7 +48,7 @@ def evaluation_page(evaluation: Evaluation, worst: Sequence[TilePicture] = ()) -
         headline(evaluation),
         _how_good(evaluation),
         _worst(evaluation, worst),
-        section("How it bends", robustness(evaluation), note=BENT),
+        section("How it bends", robustness(evaluation), note=BENT + ATTACKED * bool(evaluation.get("fgsm"))),
         _data(evaluation),
         section("How", facts(_provenance(evaluation))),
     )
@@ -59,9 +59,10 @@ def evaluation_page(evaluation: Evaluation, worst: Sequence[TilePicture] = ()) -
     )
 
 
-BENT = (
-    "The same tiles, disturbed before the model sees them. FGSM is the one step that an attacker who has the weights "
-    "would take: it does not happen by chance, and worse attacks exist."
+BENT = "The same tiles, disturbed before the model sees them."
+ATTACKED = (
+    " FGSM is the one step that an attacker who has the weights would take: it does not happen by chance, and worse "
+    "attacks exist."
 )
 
 

@@ -24,7 +24,7 @@ from tiling.errors import BadInput
 from tiling.info import PixelSize
 
 if TYPE_CHECKING:
-    from classifiers.bundle_contract import Bundle
+    from classifiers.bundle_contract import Bundle, Wanted
     from classifiers.training.settings import DataSettings, TrainingRecipe
 
 AnyPart = Literal["all", "train", "validation", "test"]
@@ -49,7 +49,9 @@ class Asked:
     cut: float | None = None
     """Rules: positive above this value instead of the rule's own."""
     robustness: bool = False
-    """Gates: also measure disturbed tiles."""
+    """Also measure disturbed tiles."""
+    runtime: Wanted = "auto"
+    """Bundles: what the network runs on."""
 
 
 def asked_tiles(asked: Asked, bundle: Bundle | None) -> LabelledTiles:

@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.protocol import Classifier
+from classifiers.rules import find_rule
 from flows.evaluation_tiles import require_made_for
 from flows.models import find_bundle, open_gate
 from tiling.errors import BadData, BadInput
 from tiling.grid import Tile
 from tiling.info import ImageInfo, Plane
+from tiling.source import Pixels
 from tiling.stack import TileStack, read_stack
 from tiling.window import Window
 
@@ -81,11 +83,23 @@ def explain(
     if method == "gradcam" and not has_gradient(bundle):
         raise BadInput(f"{gate.model.name} is not a network: Grad-CAM needs one. --method occlusion takes any gate.")
     stacks = [_stack(tile, gate, bundle, settings) for tile in tiles]
+    if bundle is None:
+        gate = open_gate(model, _fitted_cut(model, stacks), None)
     out.mkdir(parents=True, exist_ok=True)
     return [
         _explained(tile, i, stack, gate, bundle, out, name, method)
         for i, (tile, stack) in enumerate(zip(tiles, stacks, strict=True))
     ]
+
+
+def _fitted_cut(model: str, stacks: list[TileStack]) -> float | None:
+    """The cut of a rule that has none of its own, by Otsu over these tiles; None for one that has."""
+    rule = find_rule(model)
+    if rule is None or rule.cut is not None:
+        return None
+    pixels = [stack.pixels[0].reshape(stack.pixels.shape[1], -1, 1) for stack in stacks]
+    valid = [stack.valid[0].reshape(-1, 1) for stack in stacks]
+    return rule.fitted(Pixels(np.concatenate(pixels, axis=1), np.concatenate(valid))).cut
 
 
 def has_gradient(bundle: Bundle | None) -> bool:

@@ -17,9 +17,10 @@ from downstream.area import count_pixels
 from flows.domain import distances
 from flows.job import Job, open_job
 from flows.overlap import ahead, models
-from flows.reading import Readings, failed, hole, kind_of, read_batch
+from flows.reading import Readings, failed, hole, kind_of, read_batch, read_tiles
 from flows.span import BatchKey, SpanReport, TileKey, report_span
 from flows.stopping import checkpoint
+from flows.zones_aoi import split
 from storage.attempts import Attempts
 from storage.ledger import BatchRecord
 from storage.plan import RunPlan
@@ -79,9 +80,18 @@ def ask(run: Run, batches: Iterable[BatchKey], attempts: Attempts) -> Iterator[B
 
 
 def read(job: Job, batch: Batch) -> Scored:
-    """A batch with its pixels."""
+    """A batch with its pixels; what lies outside of the area of interest is not read."""
     checkpoint()
-    return Scored(batch=batch, readings=read_batch(job.source, batch, job.plan.gate_plane))
+    return Scored(batch=batch, readings=read_of_interest(job, batch))
+
+
+def read_of_interest(job: Job, batch: Batch) -> Readings:
+    """A batch in one read; one on the border of the area of interest tile by tile."""
+    inside, outside = split(job.aoi, batch.tiles)
+    if not outside:
+        return read_batch(job.source, batch, job.plan.gate_plane)
+    readings = read_tiles(job.source, inside, job.plan.gate_plane)
+    return replace(readings, holes=(*readings.holes, *outside))
 
 
 def score(job: Job, asked: Scored) -> Scored:

@@ -13,15 +13,17 @@ from classifiers.bundle_contract import Domain
 from classifiers.gate import positive_columns
 from classifiers.protocol import Classifier
 from downstream.protocol import Segmenter
+from downstream.zones_aoi import Aoi
 from flows.domain import gate_bundle
 from flows.models import open_gate, open_segmenter
 from flows.recipe import Recipe
+from flows.zones_aoi import aoi_of, plan_areas
 from storage.plan import RunPlan
 from storage.run import Run
 from tiling.errors import BadInput
 from tiling.info import ImageInfo, Plane
 from tiling.open import open_source
-from tiling.pixel_area import PixelAreas, pixel_areas
+from tiling.pixel_area import PixelAreas
 from tiling.source import LostSource, Pixels, Source
 from tiling.stack import blank_stack
 from tiling.window import Window
@@ -42,7 +44,9 @@ class Job:
     source: Source
     """The image."""
     areas: PixelAreas
-    """Of the fine plane."""
+    """Of the fine plane, 0 outside of the area of interest."""
+    aoi: Aoi | None = None
+    """Where to look; None = everywhere."""
 
     @property
     def threshold(self) -> float:
@@ -133,7 +137,7 @@ def open_job(plan: RunPlan) -> Iterator[Job]:
     source = open_again(plan)
     try:
         recipe = Recipe.model_validate(plan.recipe)
-        yield Job(plan=plan, recipe=recipe, source=TakingTurns(source), areas=pixel_areas(plan.image, plan.fine))
+        yield Job(plan=plan, recipe=recipe, source=TakingTurns(source), areas=plan_areas(plan), aoi=aoi_of(plan))
     finally:
         source.close()
 

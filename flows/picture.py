@@ -24,6 +24,7 @@ HEAD_PX, FOOT_PX = 92, 40
 INK, FAINT, PAPER = (28, 32, 38), (110, 118, 128), (255, 255, 255)
 COLOURS = {
     State.EMPTY: (236, 238, 240),
+    State.OUTSIDE: (250, 250, 251),
     State.NEGATIVE: (176, 196, 214),
     State.SEGMENTED: (240, 140, 30),
     State.AUDITED: (120, 80, 190),
@@ -42,7 +43,7 @@ def draw_overview(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any]
     image = natural(run, small_pixels(run, shape))
     found = overlay(image, small_mask(run, marked, shape))
     panels = [image, gate_map(run, tiles, shape), found]
-    pictures = [_fit(Image.fromarray(panel)) for panel in panels]
+    pictures = [fit(Image.fromarray(panel)) for panel in panels]
     width, height = pictures[0].size
     page = Image.new("RGB", (3 * width + 4 * MARGIN_PX, height + HEAD_PX + FOOT_PX + MARGIN_PX), PAPER)
     draw = ImageDraw.Draw(page)
@@ -50,7 +51,7 @@ def draw_overview(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any]
     titles = ("image", "what the gate decided", f"found: {', '.join(run.plan.classes)}")
     for i, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
         left = MARGIN_PX + i * (width + MARGIN_PX)
-        draw.text((left, HEAD_PX - 24), title, INK, _font(16))
+        draw.text((left, HEAD_PX - 24), title, INK, font(16))
         page.paste(picture, (left, HEAD_PX))
         draw.rectangle((left - 1, HEAD_PX - 1, left + width, HEAD_PX + height), outline=(200, 204, 210))
     _legend(draw, tiles, MARGIN_PX, HEAD_PX + height + 14)
@@ -96,18 +97,19 @@ def _stretch(band: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.f
     return np.asarray((band - low) / max(high - low, 1e-9) * 255)
 
 
-def _fit(picture: Image.Image) -> Image.Image:
+def fit(picture: Image.Image) -> Image.Image:
+    """The picture in the size of a panel."""
     scale = PANEL_PX / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     return picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BOX)
 
 
 def _headline(draw: ImageDraw.ImageDraw, summary: dict[str, Any]) -> None:
-    draw.text((MARGIN_PX, 12), "   ".join(class_lines(summary)), INK, _font(22))
+    draw.text((MARGIN_PX, 12), "   ".join(class_lines(summary)), INK, font(22))
     partial = "PARTIAL: some area was not observed. " if summary["status"] == "partial" else ""
     shape = " x ".join(map(str, summary["image"]["shape_px"]))
     name = summary["image"]["uri"].split("/")[-1]
-    draw.text((MARGIN_PX, 42), f"{partial}{name}, {shape} px, recipe {summary['recipe']}", FAINT, _font(14))
+    draw.text((MARGIN_PX, 42), f"{partial}{name}, {shape} px, recipe {summary['recipe']}", FAINT, font(14))
 
 
 def _legend(draw: ImageDraw.ImageDraw, tiles: Sequence[TileRecord], left: int, top: int) -> None:
@@ -116,9 +118,10 @@ def _legend(draw: ImageDraw.ImageDraw, tiles: Sequence[TileRecord], left: int, t
         if counts[state]:
             draw.rectangle((left, top, left + 14, top + 14), fill=colour, outline=(150, 150, 150))
             text = f"{state.value} {counts[state]:,}"
-            draw.text((left + 20, top - 1), text, INK, _font(14))
-            left += 40 + int(draw.textlength(text, _font(14)))
+            draw.text((left + 20, top - 1), text, INK, font(14))
+            left += 40 + int(draw.textlength(text, font(14)))
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own, in px."""
     return ImageFont.load_default(size)

@@ -12,9 +12,10 @@ from flows.domain import heed, judge_run, require_domain
 from flows.engine import Engine
 from flows.progress import Progress
 from flows.recipe import Recipe
-from flows.results import finished, publish
+from flows.results import finished, publish, with_zones
 from flows.selection import has_holes, select, still_to_segment
 from flows.span import GATE_TILES_PER_SPAN, SEGMENT_TILES_PER_SPAN, BatchKey, SegmentBatch, cut_spans
+from flows.zones import planned_zones
 from storage.ledger import tiles_of
 from storage.plan import RunPlan
 from storage.run import Run
@@ -26,11 +27,12 @@ def execute(plan: RunPlan, out: str | Path, engine: Engine, progress: Progress) 
     started = time.monotonic()
     recipe = Recipe.model_validate(plan.recipe)
     require_domain(plan, recipe)
+    planned_zones(plan)  # refuses now, not after the work, a file that cannot be used
     with Run.begin(out, plan) as run:
         run.drop_damaged()
         summary = finished(run)
         if summary is not None:
-            return summary
+            return with_zones(run, summary)
         gated = gate_stage(run, engine, progress)
         gate_s = time.monotonic() - started
         found = judge_run(plan, recipe, gated)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from classifiers.bundle_contract import Wanted
@@ -17,6 +18,7 @@ from flows.models import gate_runtime, open_gate, open_segmenter, segmenter_runt
 from flows.overlap import begun, models
 from flows.recall import contracted
 from flows.recipe import Recipe
+from flows.zones_aoi import planned_aoi
 from storage.plan import RunPlan
 from tiling.coarse import read_coarse
 from tiling.errors import BadInput
@@ -36,16 +38,19 @@ RULE_DOWNSAMPLE = 8.0
 """Gate pixels per fine pixel along one side where nobody says otherwise."""
 
 
-def make_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
-    """Everything a run needs to know, decided now. Raises BadInput with what to do instead."""
+def make_plan(spec: SourceSpec, recipe: Recipe, aoi: str | None = None) -> RunPlan:
+    """Everything a run needs to know, decided now. Raises BadInput with what to do instead.
+
+    aoi: as the plan of a run keeps it, so that a resume does not need its file; else it is read as the recipe says.
+    """
     content = begun(lambda: content_digests(spec))
-    draft = draft_plan(spec, recipe)
+    draft = draft_plan(spec, recipe, aoi)
     return replace(draft, identity=image_identity(draft.source, content.result()))
 
 
-def draft_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
+def draft_plan(spec: SourceSpec, recipe: Recipe, aoi: str | None = None) -> RunPlan:
     """A plan without the image's identity, which costs a read of the whole file. Raises BadInput."""
-    spec = replace(spec, uris=tuple(map(gdal_path, spec.uris)))
+    spec, recipe = replace(spec, uris=tuple(map(gdal_path, spec.uris))), with_whole_paths(recipe)
     source = open_source(spec)
     try:
         fitted = fit_cuts(source, recipe)
@@ -58,6 +63,7 @@ def draft_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
         fine = fine_plane(info, fitted, segmenter.model)
         pixel_areas(info, fine)  # refuses now, not after the work, where no honest area exists
         final = fill_gate(fitted, info, fine, gate)
+        aoi = aoi or planned_aoi(final, source.info)
     finally:
         source.close()
     tile = final.tile
@@ -72,6 +78,7 @@ def draft_plan(spec: SourceSpec, recipe: Recipe) -> RunPlan:
         classes=segmenter.classes,
         models={"gate": _identity(gate), "segmenter": _identity(segmenter)},
         recipe=final.model_dump(mode="json"),
+        aoi=aoi,
     )
     require_side(plan, gate)
     return plan
@@ -90,6 +97,12 @@ def fit_cuts(source: Source, recipe: Recipe) -> Recipe:
     if recipe.screen.min_tissue > 0 and recipe.screen.tissue_cut is None:
         recipe = _with(recipe, screen={"tissue_cut": coarse.fit(RULES["tissue"])})
     return recipe
+
+
+def with_whole_paths(recipe: Recipe) -> Recipe:
+    """The recipe with the paths of its files of polygons from the root: a resume may be started elsewhere."""
+    files = {name: getattr(recipe.area, name) for name in ("zones", "aoi")}
+    return _with(recipe, area={name: str(Path(path).resolve()) for name, path in files.items() if path is not None})
 
 
 def choose_runtimes(recipe: Recipe) -> Recipe:

@@ -28,7 +28,7 @@ class Readings:
     stack: TileStack | None
     """None when no tile could be read."""
     holes: tuple[TileRecord, ...]
-    """Unreadable or failed tiles, with the reason."""
+    """Unreadable or failed tiles, with the reason; and those nobody asked for."""
 
 
 def read_batch(source: Source, batch: Batch, plane: Plane) -> Readings:

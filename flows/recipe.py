@@ -97,6 +97,16 @@ class AreaRecipe(Strict):
     """How areas are told to people; summary.json is always in m2 or um2."""
 
     unit: Literal["ha", "m2", "km2", "mm2", "um2"] = "ha"
+    zones: str | None = Field(
+        None,
+        description="A file of polygons (any CRS; QuPath's GeoJSON on slides): areas are told for each of them, too.",
+    )
+    zones_name: str | None = Field(
+        None, description="The column that names a zone; name or id when empty, else their number."
+    )
+    aoi: str | None = Field(
+        None, description="A file of polygons: what lies outside of all of them is neither read nor counted."
+    )
 
 
 class StoreRecipe(Strict):

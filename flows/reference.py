@@ -122,6 +122,8 @@ def map_class(shape: Any, plan: RunPlan, states: dict[tuple[int, int], State], r
     at = {states[row, col] for row, col in {(int(y), int(x)) for y, x in pixels // plan.grid.tile_px}}
     if at & {State.UNREADABLE, State.FAILED, State.PLANNED, State.POSITIVE}:
         return "not observed"
+    if State.OUTSIDE in at:
+        return "outside the area of interest"
     if State.EMPTY in at:
         return "without data"
     (top, left), (bottom, right) = pixels.min(axis=0), pixels.max(axis=0)

@@ -9,6 +9,7 @@ from typing import Any
 
 from flows.display import area_text, bound_text, domain_text, funnel_lines, is_foreign, recall_text, rows
 from flows.holes import hole_rows, holes_of
+from flows.zones_page import zones_section
 from storage.run import Run
 from tiling.record import TileRecord
 
@@ -36,6 +37,7 @@ def render_report(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any]
         _warning(summary),
         f'<img alt="image, gate map and mask" src="data:image/png;base64,{picture}">',
         "<h2>Areas</h2>" + _areas(summary),
+        zones_section(summary),
         "<h2>Where every tile ended</h2>" + _funnel(summary),
         _holes(run, tiles, summary),
         "<h2>How</h2>" + _provenance(summary),
@@ -63,6 +65,9 @@ def _areas(summary: dict[str, Any]) -> str:
         for row in rows(summary)
     ]
     lines.append(f"<tr class=sub><td>observed<td class=n>{area_text(summary['area']['observed'], summary)}<td><td>")
+    if "aoi" in summary["area"]:
+        wanted = area_text(summary["area"]["aoi"]["area"], summary)
+        lines.append(f"<tr class=sub><td>area of interest<td class=n>{wanted}<td><td>")
     lines.append(f"<tr class=sub><td>whole image<td class=n>{area_text(summary['area']['image'], summary)}<td><td>")
     return f"<table><tr><th>class<th class=n>mapped<th class=n>pixels<th>the gate may have missed (95 %){''.join(lines)}</table>"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +22,8 @@ from flows.domain import domain_block
 from flows.picture import draw_overview
 from flows.recipe import Recipe
 from flows.report import render_report
+from flows.zones import planned_zones, warnings_of, zones_block, zones_csv
+from flows.zones_aoi import aoi_block, plan_areas
 from storage.ledger import tiles_of
 from storage.plan import RunPlan
 from storage.run import Run
@@ -29,6 +32,8 @@ from tiling.info import native_plane
 from tiling.pixel_area import PixelAreas, pixel_areas, plane_area, window_area
 from tiling.record import TileRecord
 from tiling.state import State
+
+log = logging.getLogger("tilegate")
 
 VERSIONED = (
     *("tilegate", "numpy", "zarr", "rasterio", "openslide-python", "simplejpeg", "pyproj"),
@@ -46,18 +51,49 @@ def publish(
 ) -> dict[str, Any]:
     """Write every result file, summary.json last, and return the summary. found: how the image stands in the gate's domain."""
     tiles = every_tile(run.plan, gated, segmented)
-    areas = pixel_areas(run.plan.image, run.plan.fine)
+    areas = plan_areas(run.plan)
     summary = summarise(run.plan, recipe, tiles, areas, seconds) | {"domain": domain_block(found)}
+    summary |= zones_part(run, tiles)
     run.write_tiles(tiles)
     run.write("areas.csv", areas_csv(summary).encode())
     picture = io.BytesIO()
     draw_overview(run, tiles, summary).save(picture, format="PNG", compress_level=3)
     run.write("overview.png", picture.getvalue())
-    run.write("report.html", render_report(run, tiles, summary, picture.getvalue()).encode())
-    run.write("summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    write_told(run, tiles, summary, picture.getvalue())
     if summary["status"] == "complete":
         run.finish()
     return summary
+
+
+def write_told(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any], overview: bytes) -> None:
+    """zones.csv where there are zones, report.html, and summary.json last. overview: the picture as PNG."""
+    if "zones" in summary:
+        run.write("zones.csv", zones_csv(summary["zones"], summary["area"]["display_unit"]).encode())
+    run.write("report.html", render_report(run, tiles, summary, overview).encode())
+    run.write("summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+
+
+def zones_part(run: Run, tiles: Sequence[TileRecord]) -> dict[str, Any]:
+    """The summary's `zones`; nothing where none are asked for. Raises BadInput for a file that cannot be used."""
+    zones = planned_zones(run.plan)
+    if zones is None:
+        return {}
+    block = zones_block(run, tiles, zones)
+    for warning in warnings_of(block):
+        log.warning("zones: %s", warning)
+    return {"zones": block}
+
+
+def with_zones(run: Run, summary: dict[str, Any]) -> dict[str, Any]:
+    """The summary of a finished run with the zones its plan asks for now: they are counted again when they changed."""
+    zones, told = planned_zones(run.plan), summary.get("zones")
+    asked = None if zones is None else (zones.path, zones.sha256, zones.column)
+    if asked == (None if told is None else (told["path"], told["sha256"], told["name_column"])):
+        return summary
+    tiles = ledger_tiles(run)
+    fresh = {key: value for key, value in summary.items() if key != "zones"} | zones_part(run, tiles)
+    write_told(run, tiles, fresh, run.read("overview.png") or b"")
+    return fresh
 
 
 def ledger_tiles(run: Run) -> list[TileRecord]:
@@ -97,7 +133,7 @@ def is_true(run: Run, summary: dict[str, Any]) -> bool:
     Its block `domain` is not looked at: to make it again takes the gate's bundle, which may be elsewhere.
     """
     tiles = ledger_tiles(run)
-    areas = pixel_areas(run.plan.image, run.plan.fine)
+    areas = plan_areas(run.plan)
     fresh = json.loads(json.dumps(summarise(run.plan, Recipe.model_validate(run.plan.recipe), tiles, areas, {})))
     return all(summary.get(key) == fresh[key] for key in fresh.keys() - {"seconds", "versions"})
 
@@ -160,13 +196,14 @@ def area_block(plan: RunPlan, recipe: Recipe, tiles: Sequence[TileRecord], areas
     """Everything measured in m2 or um2."""
     native = pixel_areas(plan.image, native_plane(plan.image))
     whole = plane_area(native, plan.image.shape_px)
-    audit = audit_of(plan, recipe, tiles, areas)
+    audit = audit_of(plan, recipe, tiles)
     unreadable = [t for t in tiles if t.state in (State.UNREADABLE, State.FAILED, State.PLANNED)]
     lost = [plan.grid.tile(t.row, t.col).core for t in unreadable]
     return {
         "unit": areas.unit,
         "method": areas.method,
         "image": whole,
+        **aoi_block(plan),
         "observed": observed_area(tiles),
         "not_observed": math.fsum(window_area(areas, core) for core in lost),
         "classes": [class_row(found) for found in class_areas(tiles, plan.classes, areas.unit, audit)],

@@ -115,6 +115,8 @@ def label(job: Job, asked: Asked) -> Labelled:
     if not isinstance(labels, np.ndarray):
         return Labelled(record=failed(tile, "segmenter", labels))
     valid = np.asarray(crop_to_core(readings.stack.valid[0], tile), bool)
+    if job.aoi is not None:
+        valid = valid & (job.areas.of(tile.core) > 0)
     core_labels = np.where(valid, crop_to_core(labels, tile), np.uint8(0))
     counts = count_classes(core_labels, len(job.plan.classes), job.areas, tile.core)
     record = TileRecord(

@@ -33,14 +33,17 @@ def thumbnail_shape(run: Run, longest_px: int) -> tuple[int, int]:
 
 
 def small_pixels(run: Run, shape: tuple[int, int]) -> Pixels:
-    """From the stored gate plane where that is fine enough or the image cannot be read, else from the image."""
-    kept = run.plan.recipe["store"]["pixels"]
-    if kept and max(run.plan.gate_grid.shape_px) >= max(shape):
+    """From the stored gate plane where that is fine enough or the image cannot be read, else from the image.
+
+    Of an image with an area of interest only from what is stored: the rest of it is nobody's business.
+    """
+    kept, partly = run.plan.recipe["store"]["pixels"], run.plan.aoi is not None
+    if kept and (partly or max(run.plan.gate_grid.shape_px) >= max(shape)):
         return stored_pixels(run, shape)
+    nothing = Pixels(np.zeros((len(run.plan.image.bands), *shape)), np.zeros(shape, bool))
     try:
-        return image_pixels(run, shape)
+        return nothing if partly else image_pixels(run, shape)
     except (BadData, BadInput):  # the tiles it hits are counted as unreadable; a coarse picture is better than none
-        nothing = Pixels(np.zeros((len(run.plan.image.bands), *shape)), np.zeros(shape, bool))
         return stored_pixels(run, shape) if kept else nothing
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from storage.plan import RunPlan
 
@@ -78,35 +78,3 @@ def arrays(plan: RunPlan) -> dict[str, ArrayLayout]:
         shuffle="bitshuffle",
     )
     return {layout.name: layout for layout in ((fine, mask) if plan.one_plane else (fine, coarse, mask))}
-
-
-def ome_attributes(plan: RunPlan) -> dict[str, Any]:
-    """OME-NGFF 0.5 multiscales of the pixel planes (https://ngff.openmicroscopy.org/0.5/)."""
-    size, unit = plan.image.pixel_size, "meter" if plan.image.pixel_size.unit == "m" else "micrometer"
-    axes = [{"name": "c", "type": "channel"}] + [{"name": n, "type": "space", "unit": unit} for n in ("y", "x")]
-    planes = {FINE: plan.fine} | ({} if plan.one_plane else {GATE: plan.gate_plane})
-    datasets = [
-        {
-            "path": name,
-            "coordinateTransformations": [
-                {"type": "scale", "scale": [1.0, size.y * plane.scale[0], size.x * plane.scale[1]]}
-            ],
-        }
-        for name, plane in planes.items()
-    ]
-    return {"version": "0.5", "multiscales": [{"name": plan.name, "axes": axes, "datasets": datasets}]}
-
-
-def geo_attributes(plan: RunPlan) -> dict[str, Any]:
-    """GeoZarr's spatial: and proj: names for the fine plane; empty for slides and bare pixels."""
-    image, (scale_y, scale_x) = plan.image, plan.fine.scale
-    if image.transform is None or image.crs is None:
-        return {}
-    t = image.transform
-    return {
-        "zarr_conventions": [{"name": "spatial:", "version": "0.1"}, {"name": "proj:", "version": "1"}],
-        "spatial:dimensions": ["y", "x"],
-        "spatial:shape": list(plan.grid.shape_px),
-        "spatial:transform": [t.a * scale_x, t.b * scale_y, t.c, t.d * scale_x, t.e * scale_y, t.f],
-        "proj:wkt2": image.crs,
-    }

@@ -44,6 +44,8 @@ class RunPlan:
     """{"gate" | "segmenter": {"name", "sha256"}}."""
     recipe: dict[str, Any]
     """The recipe with every default and fitted number filled in, as plain JSON."""
+    aoi: str | None = None
+    """The area of interest, px of the image, as base64 of WKB (downstream/zones_aoi.py); None = the whole image."""
     results_version: int = field(default_factory=lambda: RESULTS_VERSION)
     """Of the code that made the plan."""
 
@@ -70,10 +72,11 @@ class RunPlan:
     def _essence(self) -> dict[str, Any]:
         plain = to_json(self)
         plain["recipe"] = _finding(plain["recipe"])
+        aoi = {} if self.aoi is None else {"aoi": hashlib.sha256(self.aoi.encode()).hexdigest()}
         image = {key: value for key, value in plain["image"].items() if key != "uri"}
         kept = ("identity", "fine", "grid", "gate_tile_px", "classes", "models", "recipe", "results_version")
         given = {key: plain["source"][key] for key in ("bands", "nodata")}
-        return {**{key: plain[key] for key in kept}, **given, "image": image}
+        return {**{key: plain[key] for key in kept}, **given, **aoi, "image": image}
 
     def differences(self, other: RunPlan) -> list[str]:
         """What differs, one line each: "recipe.gate.threshold: 0.1 -> 0.2"."""
@@ -81,11 +84,18 @@ class RunPlan:
 
 
 def _finding(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Without gate.outside: it decides whether a run goes on, not what it finds, so one that was refused can go on."""
-    gate = recipe.get("gate")
-    if not isinstance(gate, dict):
-        return recipe
-    return recipe | {"gate": {key: value for key, value in gate.items() if key != "outside"}}
+    """Without what does not decide what is found, so that it can be changed and the run goes on.
+
+    gate.outside decides whether a run goes on, zones only how its areas are told; where the file of the area of
+    interest lies does not matter, what is in it does (RunPlan.aoi).
+    """
+    gate, area = recipe.get("gate"), recipe.get("area")
+    if isinstance(gate, dict):
+        recipe = recipe | {"gate": {key: value for key, value in gate.items() if key != "outside"}}
+    if isinstance(area, dict):
+        told = ("zones", "zones_name", "aoi")
+        recipe = recipe | {"area": {key: value for key, value in area.items() if key not in told}}
+    return recipe
 
 
 def _differences(path: str, ours: Any, theirs: Any) -> list[str]:
@@ -115,7 +125,7 @@ def to_json(plan: RunPlan) -> dict[str, Any]:
         "models": plan.models,
         "recipe": plan.recipe,
         "results_version": plan.results_version,
-    }
+    } | ({} if plan.aoi is None else {"aoi": plan.aoi})
     return dict(json.loads(json.dumps(plain)))
 
 
@@ -140,6 +150,7 @@ def from_json(plain: dict[str, Any]) -> RunPlan:
             classes=tuple(plain["classes"]),
             models=plain["models"],
             recipe=dict(plain["recipe"]),
+            aoi=plain.get("aoi"),
             results_version=int(plain["results_version"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -115,15 +115,24 @@ class Run:
         """Take back the commit of every batch whose shards are gone or hold other bytes. Returns how many."""
         dropped = 0
         for stage in STAGES:
-            records = self.committed(stage)
-            files = [{self._shard(name, r): sha256 for name, sha256 in r.shards.items()} for r in records]
-            damaged = self._folder.damaged({name: sha256 for named in files for name, sha256 in named.items()})
-            for record, named in zip(records, files, strict=True):
-                if damaged & named.keys():
-                    log.warning("%s/%s is damaged; its batch is done again", self.uri, min(damaged & named.keys()))
-                    self._folder.remove(part_name(stage, record.id))
-                    dropped += 1
+            for record, shard in self.damaged(stage):
+                log.warning("%s/%s is damaged; its batch is done again", self.uri, shard)
+                self._folder.remove(part_name(stage, record.id))
+                dropped += 1
         return dropped
+
+    def damaged(self, stage: Stage, name: str = "") -> list[tuple[BatchRecord, str]]:
+        """Committed batches whose shards are gone or hold other bytes, and one such shard. name: of one array only."""
+        records = self.committed(stage)
+        files = [
+            {self._shard(each, r): sha256 for each, sha256 in r.shards.items() if name in ("", each)} for r in records
+        ]
+        damaged = self._folder.damaged({shard: sha256 for named in files for shard, sha256 in named.items()})
+        return [
+            (record, min(damaged & named.keys()))
+            for record, named in zip(records, files, strict=True)
+            if damaged & named.keys()
+        ]
 
     def array(self, name: str) -> zarr.Array[Any]:
         """One array to read from: pixels/fine, pixels/gate or mask/0."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from storage.describe import attributes, descriptions
+from storage.describe import described
 from storage.folder import LOCK, TEMPORARY, Folder
-from storage.layout import arrays
 from storage.plan import RunPlan, from_json
 from tiling.address import public
 from tiling.errors import BadInput
@@ -63,7 +62,7 @@ def lay_out(folder: Folder, plan: RunPlan) -> None:
         folder.write(ADDRESS, json.dumps(plan.source.uris).encode(), private=True)
     else:
         folder.remove(ADDRESS)  # of the same image, when it was asked for at a signed address before
-    files = descriptions(arrays(shown).values(), attributes(shown))
+    files = described(shown)
     for name, text in sorted(files.items(), key=lambda named: named[0] == "zarr.json"):
         if folder.read(f"run.zarr/{name}") != text:
             folder.write(f"run.zarr/{name}", text)

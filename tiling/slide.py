@@ -129,6 +129,16 @@ class SlideSource:
         return Pixels(on_white(rgba), rgba[..., 3] > 0)
 
 
+def bounds_origin_px(uri: str) -> tuple[int, int]:
+    """(y, x) of what was scanned, openslide.bounds, level-0 px of the whole slide. Raises BadInput."""
+    try:
+        with OpenSlide(uri) as slide:
+            bounds = _bounds(slide.properties, slide.dimensions)
+    except (OpenSlideError, OSError) as error:
+        raise BadInput(f"{uri} cannot be opened as a slide: {error}") from error
+    return bounds.y, bounds.x
+
+
 def slide_vendor(uri: str) -> str | None:
     """The slide format OpenSlide sees in a file, such as aperio or generic-tiff, or None."""
     vendor: str | None = OpenSlide.detect_format(uri)

@@ -4,12 +4,14 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """planned -> empty | negative | positive -> segmented; negative -> audited; any -> unreadable | failed."""
+    """planned -> outside | empty | negative | positive -> segmented; negative -> audited; any -> unreadable | failed."""
 
     PLANNED = "planned"
     """Nobody has looked yet."""
     EMPTY = "empty"
     """No data there (or no tissue, when the recipe screens for it)."""
+    OUTSIDE = "outside"
+    """Nobody wants to know: it lies outside of the area of interest and was not read. A kind of empty."""
     NEGATIVE = "negative"
     """The gate kept it out."""
     POSITIVE = "positive"

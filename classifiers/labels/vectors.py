@@ -89,20 +89,20 @@ def _of_json(path: Path) -> tuple[NDArray[np.object_], list[str], str | None]:
     from shapely.geometry import shape
 
     document = json.loads(path.read_text("utf-8-sig"))
-    features = list(_features(document))
+    features = list(features_of(document))
     if not features:
         raise BadInput(f"{path} holds no GeoJSON features")
     shapes = np.array([shape(feature["geometry"]) for feature in features], object)
-    return shapes, [_qupath_word(feature.get("properties") or {}) for feature in features], _crs_of(document)
+    return shapes, [word_of(feature.get("properties") or {}) for feature in features], crs_of(document)
 
 
-def _features(document: Any) -> Iterator[Mapping[str, Any]]:
+def features_of(document: Any) -> Iterator[Mapping[str, Any]]:
     """Of a FeatureCollection, of QuPath's list of features, or of a single one; those without a place are left out."""
     found = document if isinstance(document, list) else document.get("features", [document])
     return (each for each in found if isinstance(each, dict) and each.get("geometry"))
 
 
-def _qupath_word(properties: Mapping[str, Any]) -> str:
+def word_of(properties: Mapping[str, Any]) -> str:
     """QuPath keeps the class in classification.name (or names), others in a property of some name."""
     given = properties.get("classification")
     if isinstance(given, Mapping):
@@ -111,7 +111,7 @@ def _qupath_word(properties: Mapping[str, Any]) -> str:
     return "" if name is None else _word(properties[name])
 
 
-def _crs_of(document: Any) -> str:
+def crs_of(document: Any) -> str:
     """GeoJSON of before 2016 may name its CRS."""
     named = document.get("crs") if isinstance(document, dict) else None
     return str(named["properties"]["name"]) if named else PIXELS_OR_DEGREES
@@ -128,7 +128,7 @@ def _cleaned(path: Path, shapes: NDArray[np.object_], words: Sequence[str], crs:
     """Areas only: made valid where they cross themselves. Raises BadInput where there are none."""
     import shapely
 
-    areas = [_area(shape) for shape in shapes]
+    areas = [area_of(shape) for shape in shapes]
     kept = [i for i, area in enumerate(areas) if area is not None]
     if not kept:
         raise BadInput(f"{path} holds {len(areas)} shapes, but no polygon: lines and points have no pixels")
@@ -145,7 +145,7 @@ def _cleaned(path: Path, shapes: NDArray[np.object_], words: Sequence[str], crs:
     return Polygons(path=str(path), shapes=found, words=tuple(words[i] for i in kept), crs=crs, notes=tuple(notes))
 
 
-def _area(shape: Any) -> Any | None:
+def area_of(shape: Any) -> Any | None:
     """The polygons in a shape, as one; None where it has none."""
     import shapely
 

@@ -23,6 +23,11 @@ Floats = NDArray[np.float32]
 Random = np.random.Generator
 Varied = tuple[TileStack, Masks | None]
 
+_EOSIN = (0.05, 0.6, 0.2), (0.3, 1.0, 0.7)
+"""Least and most optical density of R, G, B that counterstains add, relative: red passes, which nuclei hold back."""
+_MOST_EOSIN, _EVEN_EOSIN = 0.8, 0.2
+"""Most optical density of what is laid over a tile, and of what lies over all of it evenly."""
+
 
 def augment(stack: TileStack, masks: Masks | None, settings: AugmentSettings, random: Random) -> Varied:
     """Tiles of the same shape and dtype, each varied on its own. masks: (n, h, w) as LabelledTiles.masks.
@@ -30,9 +35,11 @@ def augment(stack: TileStack, masks: Masks | None, settings: AugmentSettings, ra
     mixup and cutmix are not done here: they mix labels. Raises BadInput where stains are to be varied in pixels that
     are not RGB of 8 bits.
     """
+    if settings.stain or settings.counterstain:
+        _require_slide(stack.pixels)
     stack, masks = _laid(stack, masks, settings, random)
     stack, masks = _cut(stack, masks, settings, random)
-    changes = (_stained, _blurred, _recoloured, _noisy)
+    changes = (_stained, _counterstained, _blurred, _recoloured, _noisy)
     pixels = stack.pixels
     for change in changes:
         pixels = change(pixels, stack.valid, settings, random)
@@ -102,17 +109,37 @@ def _stained(
     """More or less haematoxylin, more or less eosin."""
     if not settings.stain:
         return pixels
-    if pixels.shape[1] != 3 or pixels.dtype != np.uint8:
-        raise BadInput(
-            f"augment.stain is for H&E slides in RGB of 8 bits; these tiles have {pixels.shape[1]} bands of "
-            f"{pixels.dtype}. Set it to 0."
-        )
     from classifiers.measuring.stains import restained
 
     factors = np.maximum(random.normal(1, settings.stain, (len(pixels), 2)), 0)
     return np.stack(
         [restained(tile, *map(float, two)) for tile, two in zip(pixels, factors, strict=True)], dtype=np.float32
     )
+
+
+def _counterstained(
+    pixels: NDArray[np.generic], valid: NDArray[np.bool_], settings: AugmentSettings, random: Random
+) -> NDArray[np.generic]:
+    """The structure of other tiles of the batch laid over tiles, in the colour of eosin: pink things that are nothing."""
+    chosen = np.flatnonzero(random.random(len(pixels)) < settings.counterstain)
+    if not len(chosen):
+        return pixels
+    changed = pixels.astype(np.float32)
+    for i, other in zip(chosen, random.integers(0, len(pixels), len(chosen)), strict=True):
+        light = np.where(valid[other], pixels[other], np.float32(255)).astype(np.float32).mean(axis=0)
+        density = -np.log10(np.maximum(light, 1) / 255)[::-1, ::-1]  # where it lay, it would darken its own nuclei
+        amount = random.uniform(0, _MOST_EOSIN) * density / max(float(np.percentile(density, 99)), 0.1)
+        amount += random.uniform(0, _EVEN_EOSIN)
+        changed[i] *= 10 ** -(random.uniform(*_EOSIN).astype(np.float32)[:, None, None] * amount)
+    return changed
+
+
+def _require_slide(pixels: NDArray[np.generic]) -> None:
+    if pixels.shape[1] != 3 or pixels.dtype != np.uint8:
+        raise BadInput(
+            f"augment.stain and augment.counterstain are for H&E slides in RGB of 8 bits; these tiles have "
+            f"{pixels.shape[1]} bands of {pixels.dtype}. Set them to 0."
+        )
 
 
 def _blurred(

@@ -106,6 +106,9 @@ class AugmentSettings:
     """Standard deviation of a factor on each band alone."""
     stain: Share = 0.0
     """H&E slides: standard deviation of a factor on haematoxylin and on eosin (Ruifrok and Johnston 2001)."""
+    counterstain: Share = 0.0
+    """H&E slides, segmenters of nuclei: share of the tiles that get the structure of another one laid over, in the
+    colour of eosin."""
     blur: Share = 0.0
     """Share of the tiles that are blurred a little (Gaussian, sigma up to 1 px)."""
     noise: Share = 0.0

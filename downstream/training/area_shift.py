@@ -5,7 +5,7 @@ Losses that look at overlap map too much, and so does a network that is unsure a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,15 +50,15 @@ def shift_to_area(
 ) -> Mapping[str, float]:
     """Move the border, in place, to where validation tiles are mapped the area of their masks; figures.
 
-    Each group has a border of its own where that holds: the median is taken, so that one scene or slide the network
-    does not understand moves none of the others. It goes into the bias of the last layer: off the one logit, or onto the background's (softmax, all classes
+    Only as far as the sum of the groups and the median of them agree, see agreed. It goes into the bias of the
+    last layer: off the one logit, or onto the background's (softmax, all classes
     together). half: weights, and so the border, are rounded to float16. The figures, for Bundle.metrics: logit_shift,
     and the area bias of validation and test tiles without it, and of the validation tiles with it.
     """
     if half:
         halved(network)
     validation, test = (margins(network, draft, tiles, split.of(part)) for part in ("validation", "test"))
-    shift = _moved(network, draft, usual_border(network, draft, tiles, split.validation), half=half)
+    shift = _moved(network, draft, agreed_border(network, draft, tiles, split.validation), half=half)
     found = {
         "logit_shift": shift,
         "area_bias_validation_unshifted": validation.bias(0),
@@ -68,12 +68,22 @@ def shift_to_area(
     return {name: value for name, value in found.items() if value is not None}
 
 
-def usual_border(network: nn.Module, draft: Bundle, tiles: LabelledTiles, chosen: NDArray[np.intp]) -> float:
-    """Median of the borders of the groups that hold something; 0 where none does."""
+def agreed_border(network: nn.Module, draft: Bundle, tiles: LabelledTiles, chosen: NDArray[np.intp]) -> float:
+    """As far as all tiles together and the median of the groups agree.
+
+    One scene or slide that the network does not understand can move the sum, chance the median of a few groups.
+    """
     groups = tiles.groups[chosen]
     found = [margins(network, draft, tiles, chosen[groups == group]) for group in np.unique(groups)]
-    borders = [each.border() for each in found if each.true]
-    return float(np.median(borders)) if borders else 0.0
+    values = np.concatenate([np.zeros(0, np.float32), *(each.values for each in found)])
+    together = Margins(values=values, true=sum(each.true for each in found))
+    return agreed(together.border(), [each.border() for each in found if each.true])
+
+
+def agreed(together: float, groups: Sequence[float]) -> float:
+    """Of the border of all and the median of the groups', the one nearer to 0; 0 where they differ in sign."""
+    usual = float(np.median(groups)) if groups else 0.0
+    return min(together, usual, key=abs) if together * usual > 0 else 0.0
 
 
 def margins(network: nn.Module, draft: Bundle, tiles: LabelledTiles, chosen: NDArray[np.intp]) -> Margins:

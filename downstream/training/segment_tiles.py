@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifiers.labels.sample import UNLABELLED, LabelledTiles
+from classifiers.measuring.disturb import Change, unchanged
 from classifiers.measuring.mask_metrics import mask_metrics
 from downstream.protocol import Segmenter
 from tiling.errors import BadInput
@@ -43,20 +44,24 @@ def measure(segmenter: Segmenter, tiles: LabelledTiles, chosen: NDArray[np.intp]
 
 
 def count_tiles(
-    segmenter: Segmenter, tiles: LabelledTiles, chosen: NDArray[np.intp] | None = None
+    segmenter: Segmenter,
+    tiles: LabelledTiles,
+    chosen: NDArray[np.intp] | None = None,
+    change: Change = unchanged,
 ) -> NDArray[np.int64]:
     """(n, classes, 4) pixels per tile and class of `tiles`: both, mapped, true, labelled.
 
     both: mapped by the segmenter and true by the mask. labelled: all that count, which are the valid pixels of the
-    core that somebody labelled; the same for every class. chosen: positions of tiles, None = all of them. Raises
-    BadInput when there are no masks, or the segmenter needs other bands or knows other classes.
+    core that somebody labelled; the same for every class. chosen: positions of tiles, None = all of them. change: what
+    happens to the tiles before the segmenter sees them. Raises BadInput when there are no masks, or the segmenter
+    needs other bands or knows other classes.
     """
     index = np.arange(len(tiles)) if chosen is None else chosen
     parts = [np.zeros((0, len(tiles.classes), 4), np.int64)]
     for start in range(0, len(index), TILES_AT_ONCE):
         some = index[start : start + TILES_AT_ONCE]
         truth, counted = truth_of(tiles, some)
-        parts.append(_counted(map_tiles(segmenter, tiles, some), truth, counted, len(tiles.classes)))
+        parts.append(_counted(map_tiles(segmenter, tiles, some, change), truth, counted, len(tiles.classes)))
     return np.concatenate(parts)
 
 
@@ -71,13 +76,15 @@ def truth_of(tiles: LabelledTiles, chosen: NDArray[np.intp]) -> tuple[NDArray[np
     return truth, np.asarray(crop_to_core(tiles.valid[chosen], tiles.tile) & (truth != UNLABELLED), bool)
 
 
-def map_tiles(segmenter: Segmenter, tiles: LabelledTiles, chosen: NDArray[np.intp]) -> NDArray[np.uint8]:
+def map_tiles(
+    segmenter: Segmenter, tiles: LabelledTiles, chosen: NDArray[np.intp], change: Change = unchanged
+) -> NDArray[np.uint8]:
     """(k, tile_px, tile_px) labels of the cores of some tiles, numbered as in their masks.
 
     What the segmenter maps beyond the tiles' classes is background. Raises BadInput as count_tiles does.
     """
     bands, numbers = _bands(segmenter, tiles), _numbers(segmenter, tiles)
-    stack = tiles.stack(chosen).pick(range(len(chosen)), bands)
+    stack = change(tiles.stack(chosen)).pick(range(len(chosen)), bands)
     found = numbers[segmenter.segment(stack).labels]
     return np.asarray(crop_to_core(found, tiles.tile), np.uint8)
 

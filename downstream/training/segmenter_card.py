@@ -74,8 +74,8 @@ def _border(bundle: Bundle) -> str:
     if not shift:
         return "A pixel is of its likeliest class." if several else "A pixel is of the class above one half."
     how = "added to the background's logit" if several else "taken off the logits"
-    return f"""So that as much is mapped as the masks have, {shift:.3f} was {how}: the median of what the groups of the
-validation tiles need. Their area
+    return f"""So that as much is mapped as the masks have, {shift:.3f} was {how}: as far as the sum of the
+validation tiles and the median of their groups agree. Their area
 was {_signed(figures.get("area_bias_validation_unshifted"))} off without it and is
 {_signed(figures.get("area_bias_validation"))} off with it; that of the held-out tiles was
 {_signed(figures.get("area_bias_unshifted"))} off without it."""

@@ -114,8 +114,24 @@ def test_robustness_has_a_row_for_each_disturbance_and_says_why_none_for_an_atta
     assert rows[0]["name"] == "undisturbed"
     assert len({row["name"] for row in rows}) > 5
     assert "not a network" in seen.json["fgsm"][0]["skipped"]
-    seen = tilegate("evaluate", "segmenter", "ndwi", data, "--robustness", "--set", WATER)
-    assert (seen.code, "for gates" in seen.err) == (2, True)
+
+
+def test_a_segmenter_bends_too(scene, tilegate, tmp_path):
+    data, *_ = scene
+    small = ("--set", WATER, "--set", "data.tile_px=64")
+    seen = tilegate("evaluate", "segmenter", "ndwi", data, "--json", "--robustness", "--out", tmp_path / "page", *small)
+    assert seen.code == 0, seen.err
+    rows = {(row["name"], row["step"]): row for row in seen.json["robustness"]}
+    assert rows["undisturbed", ""]["figures"]["dice"] == seen.json["dice"]
+    assert rows["brighter", "strong"]["change"]["dice"] == pytest.approx(0, abs=0.01)  # an index is a ratio
+    assert "masks do not move" in rows["rotation", "strong"]["skipped"]
+    assert "How it bends" in (tmp_path / "page/evaluation.html").read_text()
+
+
+def test_a_rule_runs_on_nothing(scene, tilegate):
+    data, *_ = scene
+    seen = tilegate("evaluate", "gate", "ndwi", data, "--runtime", "torch", "--set", WATER)
+    assert (seen.code, "ndwi is a rule" in seen.err) == (2, True)
 
 
 def test_a_part_is_that_of_the_recipe(scene, tilegate, tmp_path):

@@ -150,3 +150,13 @@ def test_a_rule_takes_any_pixel_size(tilegate, tmp_path):
     seen = tilegate("explain", "ndwi", tmp_path / "tile.png", "--out", tmp_path / "seen", "--json", "--set", bands)
     assert seen.code == 0, seen.err
     assert seen.json["tiles"][0]["score"] == 1
+
+
+def test_a_rule_without_a_cut_of_its_own_gets_that_of_the_tile(tilegate, tmp_path):
+    """Half white, half pink: Otsu parts them, so half of the tile is tissue."""
+    picture = Image.new("RGB", (64, 64), (255, 255, 255))
+    picture.paste((220, 90, 150), (0, 0, 64, 32))
+    picture.save(tmp_path / "tile.png")
+    seen = tilegate("explain", "tissue", tmp_path / "tile.png", "--out", tmp_path / "seen", "--json")
+    assert seen.code == 0, seen.err
+    assert seen.json["tiles"][0]["score"] == pytest.approx(0.5)

@@ -223,11 +223,11 @@ def test_attributes_place_the_planes_on_the_ground(tiny_plan: MakePlan, tmp_path
     scales = {data["path"]: data["coordinateTransformations"][0]["scale"] for data in multiscale["datasets"]}
     assert scales == {"pixels/fine": [1.0, 20.0, 20.0], "pixels/gate": [1.0, 80.0, 80.0]}
     assert [axis.get("unit") for axis in multiscale["axes"]] == [None, "meter", "meter"]
-    fine = Affine(*attributes["spatial:transform"])
+    fine = Affine(*attributes["multiscales"]["layout"][0]["spatial:transform"])
     image = plan.image.transform
     assert image is not None
     assert fine @ (70, 50) == image @ (140, 100)  # the far corner, in pixels of each
-    assert attributes["spatial:shape"] == [50, 70]
+    assert attributes["multiscales"]["layout"][0]["spatial:shape"] == [50, 70]
     assert attributes["tilegate"]["fingerprint"] == plan.fingerprint
 
 

@@ -154,10 +154,35 @@ def test_more_stain_is_beer_and_lambert_with_more_stain() -> None:
     assert factors.std() > 0.05
 
 
+def test_a_counterstain_is_light_that_another_tile_held_back() -> None:
+    """White tiles with one dark square: what is laid over is that square, turned, in a colour red passes best."""
+    stack = tiles(40)
+    pixels = np.full_like(stack.pixels, 255)
+    pixels[:, :, 2:6, 1:9] = 80
+    stack = replace(stack, pixels=pixels, valid=np.ones_like(stack.valid))
+    found, _ = varied(stack, counterstain=1.0)
+    density = -np.log10(np.maximum(found.pixels, 1) / 255)
+    laid = density[:, :, ::-1, ::-1][:, :, 2:6, 1:9].mean(axis=(2, 3))
+    even = density[:, :, SIDE // 2, 0]
+    assert (laid > even - 1e-3).all()
+    assert laid.max() > 0.5
+    red, green, _ = (laid - even)[(laid - even).max(axis=1) > 0.05].T
+    assert (red < green).all()
+    assert (found.pixels[:, :, 3, 2] <= 80).all(), "nothing gets lighter"
+
+
+def test_no_counterstain_for_tiles_that_are_not_chosen() -> None:
+    stack = tiles(200)
+    found, _ = varied(stack, counterstain=0.3)
+    same = (found.pixels == stack.pixels).all(axis=(1, 2, 3)).mean()
+    assert same == pytest.approx(0.7, abs=0.1)
+
+
 @pytest.mark.parametrize(("bands", "dtype"), [(4, "uint8"), (3, "uint16")])
-def test_stains_are_for_rgb_of_8_bits(bands: int, dtype: str) -> None:
-    with pytest.raises(BadInput, match=rf"{bands} bands of {dtype}. Set it to 0"):
-        varied(tiles(1, bands, dtype), stain=0.1)
+@pytest.mark.parametrize("setting", ["stain", "counterstain"])
+def test_stains_are_for_rgb_of_8_bits(bands: int, dtype: str, setting: str) -> None:
+    with pytest.raises(BadInput, match=rf"{bands} bands of {dtype}. Set them to 0"):
+        varied(tiles(1, bands, dtype), **{setting: 0.1})
 
 
 def test_an_edge_cuts_rows_and_columns_off() -> None:

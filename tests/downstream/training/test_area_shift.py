@@ -17,7 +17,7 @@ from classifiers.torch_runtime import TorchRuntime
 from classifiers.training.settings import ModelSettings, NetworkSettings, TrainingRecipe
 from downstream.network_segmenter import NetworkSegmenter
 from downstream.torch_segmenter import build_segmenter
-from downstream.training.area_shift import Margins, last_layer, margins, shift_to_area
+from downstream.training.area_shift import Margins, agreed, last_layer, margins, shift_to_area
 from downstream.training.segment_tiles import count_tiles
 from downstream.training.train_segmenter import draft_segmenter
 
@@ -62,18 +62,40 @@ def test_the_area_mapped_is_that_of_the_masks(labelled: MakeTiles, squares: Any,
     assert abs(bias("validation")) < 2e-3  # but for pixels that lie on the border
 
 
+def borders_of(tiles: LabelledTiles, groups: tuple[str, ...]) -> tuple[float, float, float]:
+    """Border of all tiles together, median of the groups', and by how much the bias was moved."""
+    named = tuple(replace(each, group=group) for each, group in zip(tiles.samples, groups, strict=True))
+    tiles, network, draft = replace(tiles, samples=named), *untrained(tiles)
+    every = np.arange(len(groups))
+    together = margins(network, draft, tiles, every).border()
+    each = [margins(network, draft, tiles, every[np.array(groups) == name]).border() for name in sorted(set(groups))]
+    split = Split(train=np.array([0]), validation=every, test=np.array([0]))
+    return together, sorted(each)[1], shift_to_area(network, draft, tiles, split, half=False)["logit_shift"]
+
+
 def test_a_group_the_network_does_not_understand_moves_none_of_the_others(labelled: MakeTiles, squares: Any) -> None:
     masks = squares(6, 48)
     masks[4:] = 1 - masks[4:]  # nearly all of it, where a network of the other tiles maps little
-    groups = ("a", "a", "b", "b", "odd", "odd")
-    tiles = labelled(masks, halo_px=8)
-    named = tuple(replace(each, group=group) for each, group in zip(tiles.samples, groups, strict=True))
-    tiles, network, draft = replace(tiles, samples=named), *untrained(tiles)
-    alone = [margins(network, draft, tiles, np.array(two)).border() for two in ([0, 1], [2, 3], [4, 5])]
-    split = Split(train=np.array([0]), validation=np.arange(6), test=np.array([0]))
-    found = shift_to_area(network, draft, tiles, split, half=False)["logit_shift"]
-    assert found == pytest.approx(sorted(alone)[1], abs=1e-6)
-    assert abs(found - alone[2]) > 1e-3, "the odd group is not the median"
+    together, usual, found = borders_of(labelled(masks, halo_px=8), ("a", "a", "b", "b", "odd", "odd"))
+    assert abs(together - usual) > 1e-3, "the odd group moves the sum"
+    assert found == pytest.approx(min(together, usual, key=abs) if together * usual > 0 else 0, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("together", "groups", "border"),
+    [
+        (0.3, [0.1, 0.2, 5.0], 0.2),
+        (0.1, [0.2, 0.3, 0.4], 0.1),
+        (-0.3, [-0.2, -0.1, 0.0], -0.1),
+        (0.3, [-0.1, -0.2, 4.0], 0),  # one group alone wants less to be mapped
+        (0.0, [0.1], 0),
+        (0.0, [], 0),
+    ],
+)
+def test_the_border_is_moved_as_far_as_sum_and_median_agree(
+    together: float, groups: list[float], border: float
+) -> None:
+    assert agreed(together, groups) == border
 
 
 def test_the_border_is_rounded_as_it_is_stored(labelled: MakeTiles, squares: Any) -> None:

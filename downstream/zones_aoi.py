@@ -1,0 +1,97 @@
+"""An area of interest: what lies outside of it is not read, not counted and not observed."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifiers.labels.features import read_features
+from downstream.coverage import Outline, outline_of, parts_of, window_shares
+from downstream.zones_place import place, polygons_of, route
+from tiling.errors import BadInput
+from tiling.grid import TileGrid
+from tiling.info import ImageInfo
+from tiling.pixel_area import Method, PixelAreas
+from tiling.window import Window
+
+
+def load_aoi(path: Path, info: ImageInfo) -> tuple[Any, tuple[str, ...]]:
+    """(all polygons of a file as one, (x, y) px of the image and clipped to it; notes). Raises BadInput.
+
+    info: of the image as it says itself.
+    """
+    import shapely
+
+    features = read_features(path)
+    way = route(features, info)
+    try:
+        shapes = [place(shape, way, info).shape for shape in features.shapes]
+    except BadInput as error:
+        raise BadInput(f"{path}: {error}. Is its coordinate system named right?") from error
+    shape = polygons_of(shapely.union_all([shape for shape in shapes if not shape.is_empty]))
+    if shape.is_empty:
+        bounds = ", ".join(f"{value:.6g}" for value in shapely.total_bounds(features.shapes))
+        raise BadInput(
+            f"area.aoi: nothing of {path} (x, y {bounds}; {features.crs or 'no CRS'}) lies on {info.uri}: is it of "
+            "this image?"
+        )
+    return shapely.normalize(shape), features.notes
+
+
+def packed(shape: Any) -> str:
+    """A shape as text that keeps every bit: WKB (OGC 06-103r4) in base64."""
+    import shapely
+
+    return b64encode(shapely.to_wkb(shape, byte_order=1)).decode()
+
+
+def unpacked(text: str) -> Any:
+    """The shape again."""
+    import shapely
+
+    return shapely.from_wkb(b64decode(text))
+
+
+class AoiAreas:
+    """Areas of pixels as far as they lie in an area of interest. See PixelAreas."""
+
+    def __init__(self, areas: PixelAreas, outline: Outline) -> None:
+        """areas: of the whole plane; outline: of the area of interest, px of the same plane."""
+        self._areas, self._outline = areas, outline
+        self.method: Method = areas.method
+        self.unit: Literal["m2", "um2"] = areas.unit
+
+    def of(self, window: Window) -> NDArray[np.float64]:
+        """As of the whole plane where the window lies inside, (height, width) or 0 where some of it does not."""
+        shares = window_shares(self._outline, window)
+        whole = self._areas.of(window)
+        return whole if (shares == 1).all() else whole * shares
+
+
+class Aoi:
+    """An area of interest on a grid of tiles."""
+
+    def __init__(self, shape: Any, grid: TileGrid, scale: tuple[float, float]) -> None:
+        """shape: (x, y) px of the image; grid: on the fine plane; scale: image px per px of it, (y, x)."""
+        self.shape = shape
+        self._outline, self._grid = outline_of(shape, scale), grid
+
+    @cached_property
+    def inside(self) -> NDArray[np.bool_]:
+        """(rows, columns) of tiles, True where a tile holds some of it."""
+        found = np.zeros(self._grid.shape_tiles, bool)
+        for part in parts_of(self._outline, self._grid):
+            found[part.tile.row, part.tile.col] = True
+        return found
+
+    def areas(self, whole: PixelAreas) -> PixelAreas:
+        """Areas of the fine plane's pixels as far as they lie in it."""
+        return AoiAreas(whole, self._outline)
+
+
+_: type[PixelAreas] = AoiAreas
