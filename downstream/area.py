@@ -62,10 +62,13 @@ def count_classes(labels: NDArray[np.uint8], classes: int, areas: PixelAreas, co
 
 
 def count_pixels(chosen: NDArray[np.bool_], areas: PixelAreas, core: Window) -> AreaCount:
-    """Pixels chosen in `core` (h, w) and their area."""
+    """Pixels chosen in `core` (h, w) and their area. Areas in whole grains (LatticeAreas) add up exactly along rows."""
+    pixels = int(np.count_nonzero(chosen))
+    if pixels == 0:
+        return AreaCount.zero(areas.unit)
     pixel_area = areas.of(core)
     if pixel_area.shape == chosen.shape:
-        area = math.fsum(pixel_area[chosen])
+        area = math.fsum(np.einsum("yx,yx->y", chosen, pixel_area))
     else:
         area = math.fsum(chosen.sum(1) * np.broadcast_to(pixel_area[:, 0], chosen.shape[:1]))
-    return AreaCount.of(int(chosen.sum()), area, areas.unit)
+    return AreaCount.of(pixels, area, areas.unit)

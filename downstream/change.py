@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -215,6 +216,12 @@ class _Held:
 
     def of(self, window: Window) -> NDArray[np.float64]:  # noqa: ARG002 (there is only one)
         return self._values
+
+    def total(self, window: Window) -> float:
+        return math.fsum(np.broadcast_to(self._values, window.shape_px).flat)
+
+    def most(self, window: Window) -> float:  # noqa: ARG002 (as above)
+        return float(self._values.max())
 
 
 _: type[PixelAreas] = _Held

@@ -52,6 +52,12 @@ def observed_area(tiles: Sequence[TileRecord]) -> float:
     return math.fsum(tile.valid_area for tile in tiles if tile.state not in UNSEEN)
 
 
+def tissue_area(tiles: Sequence[TileRecord]) -> float | None:
+    """Area of tissue in observed tiles, um2: what a share of a slide is a share of. None for images without."""
+    found = [t.tissue_area for t in tiles if t.state not in UNSEEN and t.tissue_area is not None]
+    return math.fsum(found) if found else None
+
+
 def class_areas(tiles: Sequence[TileRecord], classes: Sequence[str], unit: AreaUnit, audit: Audit) -> list[ClassArea]:
     """Area of every class. audit: of these tiles."""
     seen = [tile for tile in tiles if tile.pixels]
@@ -74,4 +80,12 @@ def found_in(audit: Audit, tiles: Sequence[TileRecord], column: int) -> list[flo
 def merge_stages(gate: Sequence[TileRecord], segment: Sequence[TileRecord]) -> list[TileRecord]:
     """One record per tile: the segmenter's where it looked, with what the gate found kept."""
     later = {(tile.row, tile.col): tile for tile in segment}
-    return [replace(later.get((tile.row, tile.col), tile), score=tile.score, distance=tile.distance) for tile in gate]
+    return [
+        replace(
+            later.get((tile.row, tile.col), tile),
+            score=tile.score,
+            distance=tile.distance,
+            tissue_area=tile.tissue_area,
+        )
+        for tile in gate
+    ]

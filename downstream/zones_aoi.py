@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from base64 import b64decode, b64encode
 from functools import cached_property
 from pathlib import Path
@@ -71,6 +72,17 @@ class AoiAreas:
         shares = window_shares(self._outline, window)
         whole = self._areas.of(window)
         return whole if (shares == 1).all() else whole * shares
+
+    def total(self, window: Window) -> float:
+        """Of the window as far as it lies inside."""
+        shares = window_shares(self._outline, window)
+        if (shares == 1).all():
+            return self._areas.total(window)
+        return math.fsum((self._areas.of(window) * shares).flat)
+
+    def most(self, window: Window) -> float:
+        """As of the whole plane: a pixel inside is as large."""
+        return self._areas.most(window)
 
 
 class Aoi:

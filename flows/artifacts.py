@@ -19,7 +19,7 @@ from prefect.artifacts import (
 )
 from prefect.states import Completed
 
-from flows.display import area_text, bound_text, domain_text, funnel_lines, is_foreign, rows
+from flows.display import area_text, bound_text, domain_text, funnel_lines, is_foreign, observed_text, rows
 from flows.holes import hole_rows, holes_of
 from flows.progress import Progress
 from flows.results import ledger_tiles
@@ -115,7 +115,7 @@ def summary_markdown(summary: dict[str, Any], out: str) -> str:
             for row in rows(summary)
         ),
         f"{tiles['positive']:,} of {tiles['total']:,} tiles were segmented, {tiles['audited']:,} rejected ones audited. "
-        f"{area_text(area['observed'], summary)} observed of {area_text(area['image'], summary)}, areas {area['method']}.",
+        f"{observed_text(summary)}.",
         f"Results: `{out}`",
     ]
     return "\n\n".join(lines)

@@ -10,13 +10,15 @@ import numpy as np
 
 from classifiers.gate import grow_rings, let_through
 from downstream.audit import CONFIDENCE, DESIGN, Audit, Rejected, draw_audit
+from flows.plan_areas import plan_areas
 from flows.recipe import Recipe
 from flows.span import TileKey
 from storage.plan import RunPlan
 from tiling.grid import TileGrid
-from tiling.pixel_area import PixelAreas, pixel_areas, window_area
+from tiling.pixel_area import PixelAreas, window_area
 from tiling.record import TileRecord
 from tiling.state import State
+from tiling.window import Window
 
 
 def audit_of(plan: RunPlan, recipe: Recipe, tiles: Sequence[TileRecord]) -> Audit:
@@ -28,7 +30,7 @@ def audit_of(plan: RunPlan, recipe: Recipe, tiles: Sequence[TileRecord]) -> Audi
     gated = as_gated(tiles, recipe)
     passed = let_through_with_rings(plan, recipe, gated)
     rejected = [tile for tile in gated if tile.state is State.NEGATIVE and (tile.row, tile.col) not in passed]
-    sizes = TileAreas(plan.grid, pixel_areas(plan.image, plan.fine))
+    sizes = TileAreas(plan.grid, plan_areas(plan))
     population = [Rejected(key=(t.row, t.col), score=t.score, area=sizes.of(t.row, t.col)) for t in rejected]
     return draw_audit(population, recipe.audit.tiles, plan.fingerprint)
 
@@ -81,6 +83,7 @@ class TileAreas:
     def __init__(self, grid: TileGrid, areas: PixelAreas) -> None:
         """areas: of the plane that the grid lies on."""
         self._grid, self._areas = grid, areas
+        self._alike = areas.of(Window(y=0, x=0, height=1, width=2)).shape[1] == 1
         self._known = dict[tuple[int, int], float]()
 
     def of(self, row: int, col: int) -> float:
@@ -92,6 +95,6 @@ class TileAreas:
             return known
         core = self._grid.tile(row, col).core
         area = window_area(self._areas, core)
-        if self._areas.of(core).shape[1] == 1:
+        if self._alike:
             self._known[row, width] = area
         return area

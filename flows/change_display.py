@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -42,14 +43,18 @@ def range_text(found: dict[str, Any] | None, result: dict[str, Any]) -> str:
 def change_text(result: dict[str, Any]) -> str:
     """The whole result for a terminal."""
     names = date_names(result)
-    lines = [f"A {names[0]}: {result['a']['run']}", f"B {names[1]}: {result['b']['run']}", ""]
+    lines = [f"{key.upper()}: {result[key]['run']} ({name})" for key, name in zip("ab", names, strict=True)] + [""]
+    absent = [row["name"] for row in result["classes"] if not row["a"]["pixels"] and not row["b"]["pixels"]]
     for row in result["classes"]:
+        if row["name"] in absent:
+            continue
         lines.append(f"{row['name']}: A {area_of(row['a']['area'], result)}, B {area_of(row['b']['area'], result)}")
         if row["in"] == "both":
             lines += [f"  {kind:7} {range_text(row[kind], result)}" for kind in ("stable", "gained", "lost", "net")]
         else:
             lines.append(f"  only {row['in'].upper()} looks for it: neither gained nor lost")
-    lines += ["", *matrix_lines(result), ""]
+    lines += [f"at neither date: {', '.join(absent)}"] if absent else []
+    lines += ["", *matrix_lines(result, absent), ""]
     lines += [f"{area_of(result['area'][key], result):>16}  {text}" for key, text in OBSERVED.items()]
     lines.append(f"{'':16}  areas {result['area']['method']}")
     lines += ["", *(f"- {note}" for note in result["notes"])]
@@ -68,12 +73,13 @@ def failed_text(result: dict[str, Any]) -> str:
     )
 
 
-def matrix_lines(result: dict[str, Any]) -> list[str]:
-    """From A (rows) to B (columns)."""
+def matrix_lines(result: dict[str, Any], absent: Sequence[str] = ()) -> list[str]:
+    """From A (rows) to B (columns), without the classes that are absent."""
     names = result["matrix"]["names"]
+    kept = [i for i, name in enumerate(names) if i == 0 or name not in absent]
     wide = max(16, *(len(name) + 2 for name in names))
     rows = [
-        "".join([f"{name:<{wide}}", *(f"{area_of(area, result):>{wide}}" for area in row)])
-        for name, row in zip(names, result["matrix"]["area"], strict=True)
+        "".join([f"{names[i]:<{wide}}", *(f"{area_of(result['matrix']['area'][i][j], result):>{wide}}" for j in kept)])
+        for i in kept
     ]
-    return ["".join([f"{'from A to B':<{wide}}", *(f"{name:>{wide}}" for name in names)]), *rows]
+    return ["".join([f"{'from A to B':<{wide}}", *(f"{names[i]:>{wide}}" for i in kept)]), *rows]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,12 +31,22 @@ def draw_change(a: Seen, b: Seen, found: Compared, result: dict[str, Any]) -> Im
     """RGB: the images of A and B, each on its own grid, and one panel per class that both runs look for."""
     base, names = (a if found.grid == "a" else b), date_names(result)
     background = natural(base.run, small_pixels(base.run, found.board.shape))
-    panels = [(f"A: {names[0]}", _image(a)), (f"B: {names[1]}", _image(b))]
-    shown = [found.change.classes[position] for position in found.board.classes][:MOST_CLASSES]
-    panels += [(name, panel(background, found.board, i)) for i, name in enumerate(shown)]
+    panels = [("A" if names[0] == "A" else f"A: {names[0]}", _image(a))]
+    panels += [("B" if names[1] == "B" else f"B: {names[1]}", _image(b))]
+    shown = most_changed(result, [found.change.classes[position] for position in found.board.classes])
+    panels += [(name, panel(background, found.board, i)) for i, name in shown]
     pictures = [(title, fit(Image.fromarray(array))) for title, array in panels]
-    legends: list[Legend] = [[], [], *(legend(result, name) for name in shown)]
+    legends: list[Legend] = [[], [], *(legend(result, name) for _, name in shown)]
     return _page(pictures, legends, f"{names[0]} to {names[1]}, recipe {a.plan.name}")
+
+
+def most_changed(result: dict[str, Any], names: Sequence[str]) -> list[tuple[int, str]]:
+    """(number, name) of the classes to draw: those of which most was gained or lost, of these the largest."""
+    rows = {row["name"]: row for row in result["classes"]}
+    moved = [rows[name]["gained"]["area"] + rows[name]["lost"]["area"] for name in names]
+    order = sorted(range(len(names)), key=lambda i: (-moved[i], -rows[names[i]]["a"]["area"], i))
+    there = [i for i in order if rows[names[i]]["a"]["pixels"] or rows[names[i]]["b"]["pixels"]] or order[:1]
+    return [(i, names[i]) for i in there[:MOST_CLASSES]]
 
 
 def panel(background: NDArray[np.uint8], board: Board, i: int) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from downstream.change import BACKGROUND, HOLE, OUTSIDE, REJECTED, Codes, label_codes
+from flows.plan_areas import plan_areas
 from flows.results import ledger_tiles
 from storage.layout import MASK
 from storage.run import Run
@@ -16,7 +17,7 @@ from tiling.errors import BadData, BadInput
 from tiling.grid import Tile
 from tiling.identity import content_digests, image_identity
 from tiling.open import open_source
-from tiling.pixel_area import PixelAreas, pixel_areas, window_area
+from tiling.pixel_area import PixelAreas, window_area
 from tiling.placement import Match, Placement, place
 from tiling.record import TileRecord
 from tiling.source import LostSource, Source
@@ -33,6 +34,7 @@ KINDS = {
     State.UNREADABLE: HOLE,
     State.FAILED: HOLE,
     State.PLANNED: HOLE,
+    State.OUTSIDE: OUTSIDE,
 }
 FULL = 1e-10
 """A tile whose observed area is short of its own by less than this share holds data in every pixel."""
@@ -56,7 +58,7 @@ class Seen:
             )
         self.summary: dict[str, Any] = summary
         self.plan = self.run.plan
-        self.areas: PixelAreas = pixel_areas(self.plan.image, self.plan.fine)
+        self.areas: PixelAreas = plan_areas(self.plan)
         self.placement: Placement = place(self.plan.image, self.plan.fine)
         self.lost: dict[tuple[int, int], str] = {}
         """Tiles whose nodata nobody can tell any more, because their image cannot be read again: why, by (row, col)."""

@@ -157,7 +157,7 @@ def grid_note(found: Compared) -> str:
     if found.match.shift_px is not None:
         return "Both dates are on one grid: nothing was resampled, every pixel was compared with itself."
     known = found.match.accuracy_m
-    told = "" if known is None else f", which PROJ says is right to {known:g} m"
+    told = "" if known is None else f" (PROJ: the change of CRS is right to {known:g} m)"
     why = "the finer of the two" if found.grid == "b" else "A's, as it is not coarser"
     return (
         f"Areas are counted on the grid of {base} ({why}); the mask of {other} was looked up there by nearest neighbour"
@@ -168,8 +168,8 @@ def grid_note(found: Compared) -> str:
 def _lost(name: str, seen: Seen) -> str:
     reason = next(iter(seen.lost.values()))
     return (
-        f"{len(seen.lost):,} tiles of {name} hold some nodata, and only the image knows where; they count as not observed, "
-        f"because it cannot be read: {reason}"
+        f"Tiles of {name} with some nodata in them: {len(seen.lost):,}. Only the image knows where, and it cannot be read "
+        f"({reason}), so they count as not observed."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from flows.display import area_text, class_lines, domain_text, funnel_lines, is_foreign
+from flows.display import area_text, class_lines, domain_text, funnel_lines, is_foreign, observed_text
 from flows.progress import Progress
 from flows.span import SpanReport
 from flows.zones_page import zone_lines
@@ -43,19 +43,12 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def aoi_text(summary: dict[str, Any]) -> str:
-    """Such as " (area of interest: 12 ha)"; empty where it is the whole image."""
-    aoi = summary["area"].get("aoi")
-    return "" if aoi is None else f" (area of interest: {area_text(aoi['area'], summary)})"
-
-
 def summary_text(summary: dict[str, Any], out: str, holes: list[str]) -> str:
     """The result as a person reads it."""
     area, tiles = summary["area"], summary["tiles"]
     lines = [
         *class_lines(summary),
-        f"observed {area_text(area['observed'], summary)} of {area_text(area['image'], summary)}"
-        f"{aoi_text(summary)}; areas {area['method']}",
+        observed_text(summary),
         "",
         *(f"{count:>12,}  {name:10} {text}" for name, count, text in funnel_lines(summary) if count),
         f"{tiles['total']:>12,}  tiles      ({tiles['audited']:,} of the negatives audited)",

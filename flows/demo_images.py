@@ -54,12 +54,13 @@ class SlideTruth:
 def make_scene(path: Path, truth_path: Path, side_px: int = 8192, seed: int = 7) -> SceneTruth:
     """Paint a landscape in July: a COG of lakes, a river, woods, fields and villages, and the mask of its water.
 
-    COG: uint8 SCENE_BANDS, EPSG:32633, nodata 0 outside the swath, averaged overviews; DN is 255 * sqrt(reflectance
-    / 0.5), the root so that it can be looked at as it is. Mask: uint8, 1 = water: NDWI > 0 in a valid pixel.
+    COG: uint8 SCENE_BANDS, EPSG:3035 (it keeps areas, so the truth is a product), nodata 0 outside the swath, averaged
+    overviews; DN is 255 * sqrt(reflectance / 0.5), the root so that it can be looked at as it is. Mask: uint8, 1 =
+    water: NDWI > 0 in a valid pixel.
     """
-    profile = {"driver": "GTiff", "width": side_px, "height": side_px, "dtype": "uint8", "crs": "EPSG:32633"}
+    profile = {"driver": "GTiff", "width": side_px, "height": side_px, "dtype": "uint8", "crs": "EPSG:3035"}
     profile |= {"tiled": True, "blockxsize": BLOCK_PX, "blockysize": BLOCK_PX, "photometric": "MINISBLACK"}
-    profile["transform"] = Affine(SCENE_PIXEL_M, 0, 360_000, 0, -SCENE_PIXEL_M, 5_900_000)
+    profile["transform"] = Affine(SCENE_PIXEL_M, 0, 4_400_000, 0, -SCENE_PIXEL_M, 3_300_000)
     with rasterio.Env(GDAL_CACHEMAX=256 * 2**20), tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         plain = Path(scratch) / "scene.tif"
         with (

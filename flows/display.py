@@ -50,6 +50,16 @@ def bound_text(row: dict[str, Any], summary: dict[str, Any]) -> str:
     return f"{estimate if row['missed_estimate'] else 'none seen'} (at most {high})"
 
 
+def observed_text(summary: dict[str, Any]) -> str:
+    """Such as "observed 12.1 mm2 of 12.1 mm2, of which 3.2 mm2 are tissue; areas slide-mpp"."""
+    area = summary["area"]
+    tissue = area.get("tissue")  # null in rasters, absent in summaries of before
+    middle = "" if tissue is None else f", of which {area_text(tissue, summary)} are tissue"
+    observed, image = (area_text(area[key], summary) for key in ("observed", "image"))
+    aoi = f" (area of interest: {area_text(area['aoi']['area'], summary)})" if "aoi" in area else ""
+    return f"observed {observed} of {image}{aoi}{middle}; areas {area['method']}"
+
+
 def rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
     """The classes of a summary."""
     return list(summary["area"]["classes"])

@@ -11,9 +11,9 @@ from flows.display import area_text, convert
 from flows.export_job import ExportJob, ExportReport, Format, Origin
 from flows.export_registry import FORMATS
 from flows.results import ledger_tiles
+from flows.zones_aoi import areas_of_interest
 from storage.run import Run
 from tiling.errors import BadInput, TilegateError
-from tiling.pixel_area import pixel_areas
 
 
 def export_run(run_folder: str, to: str, out: str = "", min_area: float = 0, origin: Origin = "bounds") -> ExportReport:
@@ -32,7 +32,7 @@ def export_run(run_folder: str, to: str, out: str = "", min_area: float = 0, ori
         run=run,
         summary=summary,
         tiles=tuple(ledger_tiles(run)),
-        areas=pixel_areas(run.plan.image, run.plan.fine),
+        areas=areas_of_interest(run.plan),
         out=out_path(run_folder, out, wanted),
         min_area=min_area * PER_UNIT[convert(None, unit, summary["area"]["display_unit"])[1]],
         origin=origin,

@@ -25,7 +25,7 @@ log = logging.getLogger("tilegate")
 
 LOOKED_AT = (State.SEGMENTED, State.AUDITED)
 """States of tiles that the segmenter labelled."""
-HOLES = (State.PLANNED, State.POSITIVE, State.UNREADABLE, State.FAILED)
+HOLES = (State.PLANNED, State.POSITIVE, State.UNREADABLE, State.FAILED, State.OUTSIDE)
 """States of tiles that nobody observed."""
 
 

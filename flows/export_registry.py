@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flows.export_job import ExportJob, ExportReport, Format
+from flows.export_standards import STANDARDS
 
 
 def _cog(job: ExportJob) -> ExportReport:
@@ -41,4 +42,4 @@ FORMATS: dict[str, Format] = {
     "gpkg": Format(about="objects as GeoPackage", suffix=".gpkg", export=_gpkg),
     "geojson": Format(about="objects as GeoJSON, longitude and latitude", suffix=".geojson", export=_geojson),
     "qupath": Format(about="objects of a slide as QuPath GeoJSON, pixels", suffix=".qupath.geojson", export=_qupath),
-}
+} | STANDARDS

@@ -172,7 +172,7 @@ def screen_and_score(job: Job, stack: TileStack) -> list[TileRecord]:
     chosen = np.flatnonzero(~(thin | bare)).tolist()
     if chosen:
         records += score_tiles(job, stack.pick(chosen, job.bands_of(job.gate)), share[chosen])
-    return records
+    return with_tissue(job, stack, records)
 
 
 def score_tiles(job: Job, stack: TileStack, share: NDArray[np.float64]) -> list[TileRecord]:
@@ -200,12 +200,32 @@ def require_scores(job: Job, stack: TileStack) -> NDArray[np.float32]:
     return gate_scores(probability, job.columns)
 
 
+def with_tissue(job: Job, stack: TileStack, records: list[TileRecord]) -> list[TileRecord]:
+    """The records with the area of tissue in their cores, as the gate plane shows it; unchanged where nothing is cut."""
+    tissue = tissue_of(job, stack)
+    if tissue is None:
+        return records
+    shares = {(t.row, t.col): float(crop_to_core(one, t).mean()) for one, t in zip(tissue, stack.tiles, strict=True)}
+    return [
+        replace(r, tissue_area=job.areas.total(job.plan.grid.tile(r.row, r.col).core) * shares[r.row, r.col])
+        for r in records
+    ]
+
+
+def tissue_of(job: Job, stack: TileStack) -> NDArray[np.bool_] | None:
+    """(n, h, w), True on tissue; None for images that are no slides, or not in colour."""
+    cut, bands = job.recipe.screen.tissue_cut, job.plan.image.bands
+    if cut is None or any(name not in bands for name in RULES["tissue"].bands):
+        return None
+    colours = stack.pixels[:, [bands.index(name) for name in RULES["tissue"].bands]]
+    return np.asarray((RULES["tissue"].amount(colours) > cut) & stack.valid)
+
+
 def lacks_tissue(job: Job, stack: TileStack) -> NDArray[np.bool_]:
     """(n,), True where a slide's tile holds less tissue than the recipe wants to see."""
-    cut = job.recipe.screen.tissue_cut
-    if job.recipe.screen.min_tissue == 0 or cut is None:
+    tissue = tissue_of(job, stack) if job.recipe.screen.min_tissue > 0 else None
+    if tissue is None:
         return np.zeros(len(stack), bool)
-    tissue = (RULES["tissue"].amount(stack.pixels[:, :3]) > cut) & stack.valid
     return np.asarray(tissue.mean((1, 2)) < job.recipe.screen.min_tissue)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from downstream.summary import UNSEEN
 from flows.display import area_text
-from flows.zones_aoi import plan_areas
+from flows.zones_aoi import areas_of_interest
 from storage.plan import RunPlan
 from tiling.pixel_area import PixelAreas, window_area
 from tiling.record import TileRecord
@@ -34,7 +34,7 @@ def holes_of(plan: RunPlan, tiles: Sequence[TileRecord]) -> list[dict[str, Any]]
     for tile in tiles:
         if tile.state in UNSEEN:
             groups[tile.state.value, NUMBER.sub("\0", tile.reason)].append(tile)
-    areas = plan_areas(plan)
+    areas = areas_of_interest(plan)
     holes = [_hole(plan, areas, members) for members in groups.values()]
     return sorted(holes, key=lambda hole: (-hole["tiles"], hole["state"], hole["reason"]))
 

@@ -17,7 +17,7 @@ from downstream.zones_aoi import Aoi
 from flows.domain import gate_bundle
 from flows.models import open_gate, open_segmenter
 from flows.recipe import Recipe
-from flows.zones_aoi import aoi_of, plan_areas
+from flows.zones_aoi import aoi_of, areas_of_interest
 from storage.plan import RunPlan
 from storage.run import Run
 from tiling.errors import BadInput
@@ -137,7 +137,8 @@ def open_job(plan: RunPlan) -> Iterator[Job]:
     source = open_again(plan)
     try:
         recipe = Recipe.model_validate(plan.recipe)
-        yield Job(plan=plan, recipe=recipe, source=TakingTurns(source), areas=plan_areas(plan), aoi=aoi_of(plan))
+        areas = areas_of_interest(plan)
+        yield Job(plan=plan, recipe=recipe, source=TakingTurns(source), areas=areas, aoi=aoi_of(plan))
     finally:
         source.close()
 

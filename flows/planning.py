@@ -61,7 +61,7 @@ def draft_plan(spec: SourceSpec, recipe: Recipe, aoi: str | None = None) -> RunP
         for model in (gate.model, segmenter.model):
             require_dtype(info, model)
         fine = fine_plane(info, fitted, segmenter.model)
-        pixel_areas(info, fine)  # refuses now, not after the work, where no honest area exists
+        pixel_areas(info, fine, recipe.area.method)  # refuses now, not after the work, where no honest area exists
         final = fill_gate(fitted, info, fine, gate)
         aoi = aoi or planned_aoi(final, source.info)
     finally:
@@ -85,7 +85,10 @@ def draft_plan(spec: SourceSpec, recipe: Recipe, aoi: str | None = None) -> RunP
 
 
 def fit_cuts(source: Source, recipe: Recipe) -> Recipe:
-    """The recipe with the cut of every rule filled in; those that need it (tissue) by Otsu on a coarse plane."""
+    """The recipe with the cut of every rule filled in; those that need it (tissue) by Otsu on a coarse plane.
+
+    Slides get a cut for their tissue in any case.
+    """
     recipe = _with(recipe, gate={"model": settled(recipe.gate.model)}, segment={"model": settled(recipe.segment.model)})
     if recipe.gate.model == recipe.segment.model and recipe.gate.cut is None:
         recipe = _with(recipe, gate={"cut": recipe.segment.cut})
@@ -94,7 +97,7 @@ def fit_cuts(source: Source, recipe: Recipe) -> Recipe:
         rule = find_rule(getattr(recipe, part).model, getattr(recipe, part).cut)
         if rule is not None:
             recipe = _with(recipe, **{part: {"cut": coarse.fit(rule)}})
-    if recipe.screen.min_tissue > 0 and recipe.screen.tissue_cut is None:
+    if recipe.screen.tissue_cut is None and (recipe.screen.min_tissue > 0 or shows_tissue(source.info)):
         recipe = _with(recipe, screen={"tissue_cut": coarse.fit(RULES["tissue"])})
     return recipe
 
@@ -103,6 +106,11 @@ def with_whole_paths(recipe: Recipe) -> Recipe:
     """The recipe with the paths of its files of polygons from the root: a resume may be started elsewhere."""
     files = {name: getattr(recipe.area, name) for name in ("zones", "aoi")}
     return _with(recipe, area={name: str(Path(path).resolve()) for name, path in files.items() if path is not None})
+
+
+def shows_tissue(info: ImageInfo) -> bool:
+    """Whether the area of tissue is told beside that of the glass: on slides."""
+    return info.kind == "slide" and set(RULES["tissue"].bands) <= set(info.bands)
 
 
 def choose_runtimes(recipe: Recipe) -> Recipe:

@@ -107,6 +107,9 @@ class AreaRecipe(Strict):
     aoi: str | None = Field(
         None, description="A file of polygons: what lies outside of all of them is neither read nor counted."
     )
+    method: Literal["ellipsoidal", "planar"] = Field(
+        "ellipsoidal", description="Images with a CRS: true area, or map metres."
+    )
 
 
 class StoreRecipe(Strict):

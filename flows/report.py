@@ -9,6 +9,8 @@ from typing import Any
 
 from flows.display import area_text, bound_text, domain_text, funnel_lines, is_foreign, recall_text, rows
 from flows.holes import hole_rows, holes_of
+from flows.zones import planned_zones
+from flows.zones_map import zones_map
 from flows.zones_page import zones_section
 from storage.run import Run
 from tiling.record import TileRecord
@@ -37,7 +39,7 @@ def render_report(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any]
         _warning(summary),
         f'<img alt="image, gate map and mask" src="data:image/png;base64,{picture}">',
         "<h2>Areas</h2>" + _areas(summary),
-        zones_section(summary),
+        zones_section(summary, _map(run, summary)),
         "<h2>Where every tile ended</h2>" + _funnel(summary),
         _holes(run, tiles, summary),
         "<h2>How</h2>" + _provenance(summary),
@@ -46,6 +48,11 @@ def render_report(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any]
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>{body}"
     )
+
+
+def _map(run: Run, summary: dict[str, Any]) -> str:
+    zones = planned_zones(run.plan) if "zones" in summary else None
+    return "" if zones is None else zones_map(zones, run.plan.image.shape_px, summary["zones"])
 
 
 def _warning(summary: dict[str, Any]) -> str:
@@ -64,11 +71,18 @@ def _areas(summary: dict[str, Any]) -> str:
         f"<td class=n>{row['pixels']:,}<td>{escape(bound_text(row, summary))}"
         for row in rows(summary)
     ]
-    lines.append(f"<tr class=sub><td>observed<td class=n>{area_text(summary['area']['observed'], summary)}<td><td>")
-    if "aoi" in summary["area"]:
-        wanted = area_text(summary["area"]["aoi"]["area"], summary)
-        lines.append(f"<tr class=sub><td>area of interest<td class=n>{wanted}<td><td>")
-    lines.append(f"<tr class=sub><td>whole image<td class=n>{area_text(summary['area']['image'], summary)}<td><td>")
+    area = summary["area"]
+    totals = {
+        "tissue": area.get("tissue"),
+        "observed": area["observed"],
+        "area of interest": area.get("aoi", {}).get("area"),
+        "whole image": area["image"],
+    }
+    lines += [
+        f"<tr class=sub><td>{name}<td class=n>{area_text(value, summary)}<td><td>"
+        for name, value in totals.items()
+        if value is not None
+    ]
     return f"<table><tr><th>class<th class=n>mapped<th class=n>pixels<th>the gate may have missed (95 %){''.join(lines)}</table>"
 
 

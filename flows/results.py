@@ -15,21 +15,22 @@ from typing import Any
 from pyproj import CRS
 
 from classifiers.domain_verdict import Judgement
-from downstream.summary import ClassArea, class_areas, funnel, merge_stages, observed_area
+from downstream.summary import ClassArea, class_areas, funnel, merge_stages, observed_area, tissue_area
 from flows.audited import audit_block, audit_of
 from flows.display import convert
 from flows.domain import domain_block
 from flows.picture import draw_overview
+from flows.plan_areas import plan_areas
 from flows.recipe import Recipe
 from flows.report import render_report
 from flows.zones import planned_zones, warnings_of, zones_block, zones_csv
-from flows.zones_aoi import aoi_block, plan_areas
+from flows.zones_aoi import aoi_block, areas_of_interest
 from storage.ledger import tiles_of
 from storage.plan import RunPlan
 from storage.run import Run
 from tiling.errors import BadInput
 from tiling.info import native_plane
-from tiling.pixel_area import PixelAreas, pixel_areas, plane_area, window_area
+from tiling.pixel_area import PixelAreas, plane_area, window_area
 from tiling.record import TileRecord
 from tiling.state import State
 
@@ -51,7 +52,7 @@ def publish(
 ) -> dict[str, Any]:
     """Write every result file, summary.json last, and return the summary. found: how the image stands in the gate's domain."""
     tiles = every_tile(run.plan, gated, segmented)
-    areas = plan_areas(run.plan)
+    areas = areas_of_interest(run.plan)
     summary = summarise(run.plan, recipe, tiles, areas, seconds) | {"domain": domain_block(found)}
     summary |= zones_part(run, tiles)
     run.write_tiles(tiles)
@@ -133,7 +134,7 @@ def is_true(run: Run, summary: dict[str, Any]) -> bool:
     Its block `domain` is not looked at: to make it again takes the gate's bundle, which may be elsewhere.
     """
     tiles = ledger_tiles(run)
-    areas = plan_areas(run.plan)
+    areas = areas_of_interest(run.plan)
     fresh = json.loads(json.dumps(summarise(run.plan, Recipe.model_validate(run.plan.recipe), tiles, areas, {})))
     return all(summary.get(key) == fresh[key] for key in fresh.keys() - {"seconds", "versions"})
 
@@ -194,7 +195,7 @@ def crs_name(crs: str | None) -> str | None:
 
 def area_block(plan: RunPlan, recipe: Recipe, tiles: Sequence[TileRecord], areas: PixelAreas) -> dict[str, Any]:
     """Everything measured in m2 or um2."""
-    native = pixel_areas(plan.image, native_plane(plan.image))
+    native = plan_areas(plan, native_plane(plan.image))
     whole = plane_area(native, plan.image.shape_px)
     audit = audit_of(plan, recipe, tiles)
     unreadable = [t for t in tiles if t.state in (State.UNREADABLE, State.FAILED, State.PLANNED)]
@@ -205,6 +206,7 @@ def area_block(plan: RunPlan, recipe: Recipe, tiles: Sequence[TileRecord], areas
         "image": whole,
         **aoi_block(plan),
         "observed": observed_area(tiles),
+        "tissue": tissue_area(tiles),
         "not_observed": math.fsum(window_area(areas, core) for core in lost),
         "classes": [class_row(found) for found in class_areas(tiles, plan.classes, areas.unit, audit)],
         "audit": audit_block(audit, tiles),

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from downstream.zones import Overlap, Zone, Zones, load_zones, overlaps, within
 from downstream.zones_count import Counted, ZoneArea, shape_area, zone_area
 from flows.display import convert
-from flows.zones_aoi import aoi_of, plan_areas
+from flows.plan_areas import plan_areas
+from flows.zones_aoi import aoi_of, areas_of_interest
 from storage.plan import RunPlan
 from storage.run import Run
 from tiling.errors import BadData, BadInput
 from tiling.grid import Tile
 from tiling.open import open_source
-from tiling.pixel_area import PixelAreas, pixel_areas
+from tiling.pixel_area import PixelAreas
 from tiling.record import TileRecord
 from tiling.source import Source
 
@@ -76,7 +77,7 @@ def zones_block(run: Run, tiles: Sequence[TileRecord], zones: Zones) -> dict[str
     """What the summary says of zones; areas in m2 or um2. tiles: every tile of the run."""
     plan, pixels = run.plan, RunPixels(run)
     try:
-        areas = pixel_areas(plan.image, plan.fine)
+        areas = plan_areas(plan)
         counted = counted_of(plan, tiles, areas, pixels)
         rows = [zone_row(zone, counted, plan) for zone in zones.zones]
         shared = [_overlap_row(each, plan, areas) for each in overlaps(zones.zones, zones.tolerance_px)]
@@ -104,7 +105,7 @@ def counted_of(plan: RunPlan, tiles: Sequence[TileRecord], areas: PixelAreas, pi
         grid=plan.grid,
         scale=plan.fine.scale,
         areas=areas,
-        observable=plan_areas(plan),
+        observable=areas_of_interest(plan),
         records={(tile.row, tile.col): tile for tile in tiles},
         classes=len(plan.classes),
         labels=pixels.labels,

@@ -11,11 +11,12 @@ from typing import Any
 
 from downstream.zones_aoi import Aoi, load_aoi, packed, unpacked
 from downstream.zones_count import shape_area
+from flows.plan_areas import plan_areas
 from flows.recipe import Recipe
 from storage.plan import RunPlan
 from tiling.grid import Tile
 from tiling.info import ImageInfo
-from tiling.pixel_area import PixelAreas, pixel_areas
+from tiling.pixel_area import PixelAreas
 from tiling.record import TileRecord
 from tiling.state import State
 
@@ -46,9 +47,9 @@ def _aoi(plan: RunPlan) -> Aoi:
     return Aoi(_opened(str(plan.aoi)), plan.grid, plan.fine.scale)
 
 
-def plan_areas(plan: RunPlan) -> PixelAreas:
+def areas_of_interest(plan: RunPlan) -> PixelAreas:
     """Areas of the fine plane's pixels, as far as they are of interest."""
-    whole, aoi = pixel_areas(plan.image, plan.fine), aoi_of(plan)
+    whole, aoi = plan_areas(plan), aoi_of(plan)
     return whole if aoi is None else aoi.areas(whole)
 
 
@@ -57,7 +58,7 @@ def aoi_block(plan: RunPlan) -> dict[str, Any]:
     aoi = aoi_of(plan)
     if aoi is None:
         return {}
-    area = shape_area(aoi.shape, plan.grid, plan.fine.scale, pixel_areas(plan.image, plan.fine))
+    area = shape_area(aoi.shape, plan.grid, plan.fine.scale, plan_areas(plan))
     sha256 = hashlib.sha256(str(plan.aoi).encode()).hexdigest()
     return {"aoi": {"path": plan.recipe["area"]["aoi"], "sha256": sha256, "area": area}}
 

@@ -14,8 +14,11 @@ MOST_ROWS = 300
 """Zones on the page; zones.csv has them all."""
 
 
-def zones_section(summary: dict[str, Any]) -> Html:
-    """The table, what overlaps and what was not on the image; nothing where no zones were asked for."""
+def zones_section(summary: dict[str, Any], picture: str = "") -> Html:
+    """The table, what overlaps and what was not on the image; nothing where no zones were asked for.
+
+    picture: a map as HTML, such as flows/zones_map.py draws.
+    """
     block = summary.get("zones")
     if block is None:
         return Html("")
@@ -28,6 +31,7 @@ def zones_section(summary: dict[str, Any]) -> Html:
     ]
     return section(
         "Zones",
+        picture,
         table(head(block), rows),
         items([*warnings_of(block), *shared, *more]),
         note=f"{block['path'].rsplit('/', 1)[-1]}; pixels at borders count by the share that lies inside. {block['missed']}",

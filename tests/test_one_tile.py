@@ -36,7 +36,7 @@ def test_the_path_of_one_tile(tmp_path):
 
     mask = RuleSegmenter(RULES["ndwi"]).segment(stack)
     labels = crop_to_core(mask.labels[0], tile)
-    (pond,) = count_classes(labels, 1, pixel_areas(source.info, plane), tile.core)
+    (pond,) = count_classes(labels, 1, pixel_areas(source.info, plane, "planar"), tile.core)
 
     assert pond.pixels == 20 * 40  # columns 50 to 90 of the pond belong to this tile
     assert pond.area == 20 * 40 * 100  # m2, by hand

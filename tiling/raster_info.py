@@ -15,7 +15,7 @@ from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from tiling.address import is_remote
 from tiling.errors import BadInput
 from tiling.info import ImageInfo, PixelSize
-from tiling.pixel_area import ground_pixel_size
+from tiling.planar_area import ground_pixel_size
 from tiling.source import MAX_BLOCK_BYTES, SourceSpec
 
 NAMED_COLOURS = {

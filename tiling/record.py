@@ -23,6 +23,8 @@ class TileRecord:
     """How far its look is from the tiles its gate was calibrated on (classifiers/domain.py); None = not judged."""
     valid_area: float = 0.0
     """Area of valid pixels of its core that some step looked at, m2 or um2."""
+    tissue_area: float | None = None
+    """Slides: area of its core that is tissue on the gate plane, um2; None where no cut says what tissue is."""
     pixels: tuple[int, ...] = ()
     """Pixels per class of the segmenter; empty before it ran."""
     area: tuple[float, ...] = ()

@@ -15,14 +15,19 @@ from pyproj import CRS
 
 from downstream.area import PER_UNIT, AreaCount, count_classes, count_pixels, sum_counts
 from tiling.grid import TileGrid
-from tiling.pixel_area import ConstantAreas, EllipsoidAreas, PixelAreas
+from tiling.lattice_area import LatticeAreas
+from tiling.map_scale import degree_density, map_density
+from tiling.pixel_area import ConstantAreas, ParallelAreas, PixelAreas
 from tiling.window import Window
 
 WGS84 = CRS.from_epsg(4326)
 LANDS: dict[str, PixelAreas] = {
     "metres": ConstantAreas(100.0, "m2", "planar"),
-    "degrees": EllipsoidAreas(Affine(0.01, 0, 10, 0, -0.01, 60), WGS84),
-    "rotated degrees": EllipsoidAreas(Affine(0.01, 0.003, 10, 0.002, -0.01, 60), WGS84),
+    "degrees": ParallelAreas(Affine(0.01, 0, 10, 0, -0.01, 60), WGS84),
+    "rotated degrees": LatticeAreas(
+        (500, 500), Affine(0.01, 0.003, 10, 0.002, -0.01, 60), degree_density(WGS84), 111_320
+    ),
+    "map": LatticeAreas((500, 500), Affine(900, 0, 7e5, 0, -900, 6e6), map_density(CRS.from_epsg(32633)), 1),
 }
 floats = st.floats(0, 1e15, allow_subnormal=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 
 import numpy as np
@@ -45,7 +46,9 @@ def objects(mask: np.ndarray, tile_px: int, areas: ConstantAreas = SQUARE) -> li
     found = []
     for part in trace(grid, lambda tile: mask[tile.core.slices], areas):
         o = part.objects
-        rows = zip(o.label.tolist(), polygons(part.rings), o.pixels.tolist(), o.area.tolist(), o.cut.tolist(), strict=True)
+        rows = zip(
+            o.label.tolist(), polygons(part.rings), o.pixels.tolist(), o.area.tolist(), o.cut.tolist(), strict=True
+        )
         found += rows
     return found
 
@@ -186,7 +189,7 @@ def test_added_corners_change_no_shape_and_neighbours_share_them(mask: np.ndarra
                 ends = np.array(ring.coords)
                 wanted = {
                     tuple(at + (to - at) * i / n)
-                    for at, to in zip(ends, ends[1:], strict=False)
+                    for at, to in itertools.pairwise(ends)
                     for n in [int(abs(to - at).sum())]
                     for i in range(n)
                     if i == 0 or (at + (to - at) * i / n)[int(at[0] == to[0])] % every_px == 0

@@ -10,7 +10,7 @@ import shapely
 from pyogrio import raw
 from pyproj import Transformer
 
-OFF = ("gate.threshold=0", "audit.tiles=0")
+OFF = ("gate.threshold=0", "audit.tiles=0", "area.method=planar")
 
 
 def write(path, shapes, words, crs="EPSG:32633", column="class"):
@@ -93,7 +93,7 @@ def test_a_large_polygon_is_one_sample_of_its_commonest_class(make_scene, measur
 def test_what_nobody_segmented_is_background_and_what_nobody_saw_is_left_out(make_scene, measure, tilegate, tmp_path):
     """A gate that rejects all but the lake's heart: water outside it counts as missed. Samples elsewhere are told."""
     scene = make_scene()
-    summary = measure(scene, "gate.threshold=0.9", "audit.tiles=0")
+    summary = measure(scene, "gate.threshold=0.9", "audit.tiles=0", "area.method=planar")
     rows, cols, xy = places(3, 300, scene)
     words = np.where(scene.water[rows, cols], "water", "land").astype(object)
     words[:7] = ""

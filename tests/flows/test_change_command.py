@@ -174,7 +174,7 @@ def test_without_its_image_a_tile_with_nodata_is_not_observed(make_scene, measur
     assert done.json["status"] == "partial"
     assert done.json["area"]["failed"] == {"a": 0.0, "b": 32 * 32 * 100.0}
     assert done.json["area"]["only_a"] == 32 * 32 * 100.0
-    assert any("1 tiles of B hold some nodata" in note for note in done.json["notes"])
+    assert any("Tiles of B with some nodata in them: 1." in note for note in done.json["notes"])
 
 
 def test_tiles_that_failed_are_neither_gained_nor_lost(two_dates, tmp_path, tilegate, make_scene, measure):
@@ -247,6 +247,9 @@ def test_runs_made_in_other_ways_and_other_classes_are_told(make_scene, measure,
     ]
     assert any("water (A), vegetation (B)" in note for note in other["notes"])
     assert "only A looks for it" in change_text(other)
+    done = tilegate("change", tmp_path / "a", tmp_path / "c", "--out", tmp_path / "out")  # no class to draw
+    assert done.code == 0
+    assert Image.open(tmp_path / "out" / "change.png").size[0] > 640
 
 
 def test_what_is_refused(two_dates, make_scene, measure, tmp_path, tilegate):
@@ -298,3 +301,25 @@ def test_rotated_grids_meet(make_scene, measure, tmp_path, tilegate):
     found = tilegate("change", tmp_path / "a", tmp_path / "b", "--json").json
     assert found["grid"]["resampled"] == "b"
     assert 0 < found["area"]["both"] < 300 * 260 * 100.0
+
+
+def test_slides_of_one_scan_are_compared_pixel_by_pixel(tiny_slide, tmp_path, tilegate):
+    """Glass has no place: the same shape and pixel size, or both are told and nothing is compared."""
+    rgb = np.full((128, 192, 3), 240, np.uint8)
+    rgb[20:60, 30:90] = (200, 40, 90)
+    later = rgb.copy()
+    later[40:100, 30:60] = (200, 40, 90)
+    slides = {"a": tiny_slide(rgb, name="a.tif"), "b": tiny_slide(later, name="b.tif")}
+    slides["c"] = tiny_slide(rgb, (0.25, 0.25), name="c.tif")
+    recipe = ("--recipe", "tissue", "--set", "gate.threshold=0", "--set", "segment.cut=0.5", "--set", "tile.size_px=64")
+    for name, slide in slides.items():
+        assert tilegate("run", slide, *recipe, "--out", tmp_path / name).code == 0
+    found = tilegate("change", tmp_path / "a", tmp_path / "b", "--json").json
+    (row,) = found["classes"]
+    assert found["area"]["unit"] == "um2"
+    assert (row["gained"]["pixels"], row["lost"]["pixels"], row["stable"]["pixels"]) == (40 * 30, 0, 40 * 60)
+    assert row["gained"]["area"] == 40 * 30 * 0.25
+    refused = tilegate("change", tmp_path / "a", tmp_path / "c")
+    assert refused.code == 2
+    assert "128 x 192 px of 0.5 x 0.5 um" in refused.err
+    assert "128 x 192 px of 0.25 x 0.25 um" in refused.err

@@ -7,6 +7,9 @@ import pytest
 import rasterio
 import tifffile
 
+UTM_M2 = 100 / 0.9996**2
+"""A pixel of 10 m at the meridian of its UTM zone."""
+
 
 @pytest.fixture
 def bad(make_scene, tmp_path):
@@ -108,7 +111,7 @@ def test_small_and_thin_images_are_measured(make_scene, tilegate, tmp_path, shap
     seen = tilegate("run", scene.path, "--recipe", "water", "--out", out, "--engine", "local", "--json")
     assert seen.code == 0
     assert seen.json["tiles"]["total"] == tiles
-    assert seen.json["area"]["classes"][0]["mapped"] == shape[0] * shape[1] * 100.0
+    assert seen.json["area"]["classes"][0]["mapped"] == pytest.approx(shape[0] * shape[1] * UTM_M2, rel=1e-6)
     assert (out / "overview.png").stat().st_size > 0
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+UTM_M2 = 100 / 0.9996**2
+"""A pixel of 10 m at the meridian of its UTM zone."""
+
 HOUSE = Path(__file__).parents[2]
 SITE = """
 import ctypes, os, signal
@@ -73,7 +76,7 @@ def test_a_crash_over_a_tile_costs_its_batch(command, where, how, tmp_path, tile
     name = {"segfault": "SIGSEGV", "abort": "SIGABRT"}[how]
     assert f"a decoder crashed ({name})" in err
     assert seen.json["tiles"]["failed"] == 4  # tile (5, 6) is in the batch of tiles (4, 6) to (5, 7)
-    assert seen.json["area"]["not_observed"] == 64 * 64 * 100.0
+    assert seen.json["area"]["not_observed"] == pytest.approx(64 * 64 * UTM_M2, rel=1e-6)
     (hole,) = seen.json["holes"]
     assert name in hole["reason"]
     assert sorted(hole["windows"])[0] == [128, 192, 32, 32]

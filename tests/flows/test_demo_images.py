@@ -41,7 +41,7 @@ def test_scene_is_a_cog_with_named_bands(scene: tuple[Path, Path, SceneTruth]) -
         assert file.overviews(1) == [2]
         assert file.block_shapes == [(512, 512)] * 4
         assert file.descriptions == SCENE_BANDS
-        assert (file.crs.to_epsg(), file.res, file.nodata) == (32633, (10.0, 10.0), 0)
+        assert (file.crs.to_epsg(), file.res, file.nodata) == (3035, (10.0, 10.0), 0)
     assert [p.name for p in sorted(scene[0].parent.iterdir())] == ["scene.tif", "truth.tif"]
 
 

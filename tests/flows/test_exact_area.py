@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from pyproj import Geod
 from rasterio.transform import from_origin
 
-EVERYTHING = ("gate.threshold=0", "audit.tiles=0")
+PLANAR = "area.method=planar"
+"""Areas by pencil: 100 m2 a pixel."""
+EVERYTHING = ("gate.threshold=0", "audit.tiles=0", PLANAR)
 
 
 def mask_of(folder: Path) -> np.ndarray:
@@ -59,7 +61,7 @@ def test_constant_one_is_one_everywhere(make_scene, measure, tmp_path, halo):
 def test_geographic_pixels_have_their_ground_area(make_scene, measure):
     transform = from_origin(12.0, 47.0, 1e-4, 1e-4)
     scene = make_scene(transform=transform, crs="EPSG:4326")
-    summary = measure(scene, *EVERYTHING)
+    summary = measure(scene, "gate.threshold=0", "audit.tiles=0")
     rows = scene.water.sum(1)
     geod = Geod(ellps="WGS84")
     edges = np.linspace(12.0, 12.0 + 1e-4, 5)
@@ -135,7 +137,7 @@ def test_a_gated_run_observes_what_holds_data(make_scene, measure):
         pixels[:, 171:, :] = 0
         pixels[:, :, :21] = 0
         file.write(pixels)
-    summary = measure(scene, "gate.threshold=0.9", "audit.tiles=0", "gate.ring=0")
+    summary = measure(scene, "gate.threshold=0.9", "audit.tiles=0", "gate.ring=0", PLANAR)
     assert summary["tiles"]["negative"] > 0
     assert summary["area"]["observed"] == pytest.approx((pixels[0] != 0).sum() * 100.0, rel=1e-12)
 

@@ -79,17 +79,28 @@ def lake(make_scene: Any, measure: Any, tmp_path: Path) -> tuple[ExportJob, np.n
     return job_of(tmp_path / "run", tmp_path / "out" / "lake"), scene.water
 
 
-@pytest.fixture
-def slide(tiny_slide: Any, tmp_path: Path) -> tuple[ExportJob, np.ndarray]:
-    """A slide of 1,100 x 700 px of 0.25 x 0.26 um with three pieces of tissue, measured at its own pixels."""
+@pytest.fixture(scope="module")
+def slide_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a slide of 1,100 x 700 px of 0.25 x 0.26 um with three pieces of tissue, measured at its own pixels."""
+    folder = tmp_path_factory.mktemp("slide")
     y, x = np.mgrid[:1100, :700]
     pieces = ((y - 300) ** 2 + (x - 200) ** 2 < 150**2) | ((y > 900) & (x > 600)) | ((y == 1099) & (x == 0))
     rgb = np.full((1100, 700, 3), 245, np.uint8)
     rgb[pieces] = (200, 80, 160)
-    path = tiny_slide(rgb, (0.25, 0.26))
-    plan = make_plan(SourceSpec(uris=(str(path),)), load_recipe("tissue", ("tile.size_px=64", "tile.batch=4")))
-    execute(plan, tmp_path / "run", LocalEngine(2), Silent())
-    return job_of(tmp_path / "run", tmp_path / "out" / "slide"), np.asarray(Run.open(tmp_path / "run").array("mask/0"))
+    per_cm = (10_000 / 0.26, 10_000 / 0.25)
+    tifffile.imwrite(
+        folder / "slide.tif", rgb, tile=(64, 64), photometric="rgb", metadata=None, resolution=per_cm, resolutionunit=3
+    )
+    spec = SourceSpec(uris=(str(folder / "slide.tif"),))
+    plan = make_plan(spec, load_recipe("tissue", ("tile.size_px=256", "tile.batch=2")))
+    execute(plan, folder / "run", LocalEngine(2), Silent())
+    return folder / "run"
+
+
+@pytest.fixture
+def slide(slide_run: Path, tmp_path: Path) -> tuple[ExportJob, np.ndarray]:
+    """That run, and its mask as zarr reads it."""
+    return job_of(slide_run, tmp_path / "out" / "slide"), np.asarray(Run.open(slide_run).array("mask/0"))
 
 
 def test_ngff_holds_the_run_and_its_labels(lake: Any) -> None:
@@ -105,8 +116,10 @@ def test_ngff_holds_the_run_and_its_labels(lake: Any) -> None:
         np.testing.assert_array_equal(image["0"][...], file.read())
     assert [axis["name"] for axis in said["axes"]] == ["c", "y", "x"] == list(image["0"].metadata.dimension_names)
     assert image.attrs["spatial:bbox"] == [500_000, 5_000_000 - 3000, 500_000 + 2600, 5_000_000]
+    mapped = job.summary["area"]["classes"][0]["mapped"]
+    assert mapped == pytest.approx(int(water.sum()) * 100, rel=1e-3)  # 10 m pixels, near the meridian of their zone
     assert label.attrs["ome"]["image-label"]["properties"] == [
-        {"label-value": 1, "class": "water", "pixels": int(water.sum()), "area": int(water.sum()) * 100.0, "unit": "m2"}
+        {"label-value": 1, "class": "water", "pixels": int(water.sum()), "area": mapped, "unit": "m2"}
     ]
     (colour,) = label.attrs["ome"]["image-label"]["colors"]
     assert colour["label-value"] == 1

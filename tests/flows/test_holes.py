@@ -16,6 +16,9 @@ from tiling.errors import BadInput
 from tiling.open import open_source
 from tiling.stack import MaskStack
 
+UTM_M2 = 100 / 0.9996**2
+"""A pixel of 10 m at the meridian of its UTM zone."""
+
 ALL = ("gate.threshold=0", "audit.tiles=0")
 
 
@@ -39,7 +42,7 @@ def test_a_corrupt_block_costs_its_own_tiles_only(make_scene, tilegate, tmp_path
     summary = seen.json
     assert summary["status"] == "partial"
     assert summary["tiles"]["unreadable"] == 4
-    assert summary["area"]["not_observed"] == 4 * 32 * 32 * 100.0
+    assert summary["area"]["not_observed"] == pytest.approx(4 * 32 * 32 * UTM_M2, rel=1e-6)
     rest = scene.water.copy()
     rest[64:128, 128:192] = False
     assert summary["area"]["classes"][0]["pixels"] == rest.sum()
@@ -105,8 +108,8 @@ def test_a_segmenter_that_fails_on_one_tile_fails_that_tile(make_scene, measure,
     summary = measure(make_scene(), *ALL)
     assert summary["status"] == "partial"
     assert summary["tiles"]["failed"] == 1
-    assert summary["area"]["not_observed"] == 32 * 32 * 100.0
-    assert summary["area"]["observed"] == pytest.approx((300 * 260 - 32 * 32) * 100.0)
+    assert summary["area"]["not_observed"] == pytest.approx(32 * 32 * UTM_M2, rel=1e-6)
+    assert summary["area"]["observed"] == pytest.approx((300 * 260 - 32 * 32) * 100 / 0.9996**2)
 
 
 def test_failed_tiles_are_tried_again_and_only_they(make_scene, measure, monkeypatch, tmp_path):
@@ -204,6 +207,6 @@ def test_an_image_that_goes_away_meanwhile_costs_its_tiles_and_is_finished_when_
         summary = measure(scene, *ALL)
     assert summary["status"] == "partial"
     assert summary["tiles"]["unreadable"] == 90
-    assert summary["area"]["not_observed"] == 300 * 260 * 100.0
+    assert summary["area"]["not_observed"] == pytest.approx(300 * 260 * UTM_M2, rel=1e-6)
     assert {tile.reason for tile in ledger_tiles(Run.open(tmp_path / "run"))} == {f"{scene.path} does not exist"}
     assert measure(scene, *ALL)["area"]["classes"][0]["pixels"] == scene.water.sum()

@@ -58,7 +58,7 @@ def test_areas_csv_is_the_summary_in_hectares(done):
     _, summary, folder = done
     (row,) = csv.DictReader((folder / "areas.csv").open())
     assert float(row["mapped"]) == summary["area"]["classes"][0]["mapped"] / 1e4
-    assert (row["class"], row["unit"], row["method"]) == ("water", "ha", "planar")
+    assert (row["class"], row["unit"], row["method"]) == ("water", "ha", "ellipsoidal")
 
 
 def test_the_page_needs_nothing_else(done):

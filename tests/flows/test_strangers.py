@@ -16,6 +16,9 @@ from storage.run import Run
 from tiling.errors import BadInput
 from tiling.source import MAX_PIXELS
 
+UTM_M2 = 100 / 0.9996**2
+"""A pixel of 10 m at the meridian of its UTM zone."""
+
 LOCAL = ("--recipe", "water", "--engine", "local", "--json", "--set", "gate.threshold=0", "--set", "tile.size_px=64")
 
 
@@ -135,7 +138,7 @@ class TestDamage:
             seen = tilegate("resume", tmp_path / "run", "--json") if again else run(scene.path)
             assert seen.code == 3, seen.err
             assert seen.json["tiles"]["unreadable"] == 1
-            assert seen.json["area"]["not_observed"] == 64 * 64 * 100.0
+            assert seen.json["area"]["not_observed"] == pytest.approx(64 * 64 * UTM_M2, rel=1e-6)
 
     def test_a_tile_missing_from_one_level_of_a_slide_is_not_lost(self, tilegate, tmp_path):
         """The coarse level that the gate reads lacks a tile, the native one has it: not empty, but looked at."""

@@ -178,6 +178,8 @@ def test_a_run_with_zones_tells_them_everywhere(make_scene, measure, tmp_path, q
     assert "<h2>Zones</h2>" in page
     assert "quarters.geojson" in page
     assert "the whole image only" in page
+    assert page.count("<path ") == 4
+    assert "http" not in page
 
 
 def test_other_zones_do_not_hinder_a_resume(make_scene, measure, tmp_path, quarters):

@@ -12,6 +12,7 @@ import rasterio
 import zarr
 from numpy.typing import NDArray
 from PIL import Image
+from pyproj import Proj
 
 from flows.engine import LocalEngine
 from flows.pipeline import execute
@@ -39,6 +40,16 @@ def ellipsoid_rows(file: rasterio.DatasetReader) -> NDArray[np.float64]:
     s = np.sin(np.radians(file.transform.f + file.transform.e * np.arange(file.height + 1)))
     q = (1 - e2) * (s / (1 - e2 * s * s) - np.log((1 - e * s) / (1 + e * s)) / (2 * e))
     return 6378137.0**2 / 2 * math.radians(file.transform.a) * np.abs(np.diff(q))
+
+
+def areal_scale(file: rasterio.DatasetReader, where: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Map area over true area at the centre of some pixels, by PROJ's own derivatives; 1 elsewhere."""
+    scale = np.ones(where.shape)
+    rows, cols = np.nonzero(where)
+    projection = Proj(file.crs)
+    longitude, latitude = projection(*(file.transform @ (cols + 0.5, rows + 0.5)), inverse=True)
+    scale[where] = projection.get_factors(longitude, latitude).areal_scale
+    return scale
 
 
 def ndwi_positive(green, nir):
@@ -77,8 +88,9 @@ def test_naip(tmp_path, date):
     summary = run(tmp_path, "water", path, bands=(("green", 2), ("nir", 4)))
     with rasterio.open(path) as file:
         water = ndwi_positive(file.read(2), file.read(4)) & (file.dataset_mask() > 0)
-    assert summary["area"]["classes"][0]["mapped"] == water.sum() * 25.0
-    assert summary["area"]["method"] == "planar"
+        times = areal_scale(file, water)
+    assert summary["area"]["classes"][0]["mapped"] == pytest.approx((water * 25.0 / times).sum(), rel=1e-8)
+    assert summary["area"]["method"] == "ellipsoidal"
 
 
 @pytest.mark.parametrize(("name", "mpp"), [("CMU-1-Small-Region.svs", 0.499), ("idc_14082_mosaic.tif", 4.0)])

@@ -39,6 +39,10 @@ def areas_of(info: ImageInfo) -> PixelAreas:
     return pixel_areas(info, native_plane(info))
 
 
+def planar_of(info: ImageInfo) -> PixelAreas:
+    return pixel_areas(info, native_plane(info), "planar")
+
+
 def pixel(areas: PixelAreas, y: int = 0, x: int = 0) -> float:
     """Area of one pixel."""
     return float(areas.of(Window(y=y, x=x, height=1, width=1)).item())
@@ -110,20 +114,21 @@ def test_rotated_degrees_equal_densified_geodesics(info_of: Callable[..., ImageI
 
 def test_a_rotated_projected_pixel_by_hand(info_of: Callable[..., ImageInfo]) -> None:
     info = info_of(Affine(20, 5, 500_000, -5, -20, 5_000_000), "EPSG:32633")
-    assert pixel(areas_of(info)) == 20 * 20 - 5 * 5 == 375
-    assert areas_of(info).method == "planar"
+    assert pixel(planar_of(info)) == 20 * 20 - 5 * 5 == 375
+    assert planar_of(info).method == "planar"
+    assert pixel(areas_of(info)) == pytest.approx(375 / 0.9996**2, rel=1e-9)  # UTM's scale on its meridian
 
 
 def test_rotated_metres_keep_the_shoelace_area(info_of: Callable[..., ImageInfo]) -> None:
     transform = Affine(11, 3, 500_000, -2, -17, 5_000_000)
     x, y = transform @ (np.array([0, 6, 6, 0]), np.array([0, 0, 8, 8]))
-    assert plane_area(areas_of(info_of(transform, "EPSG:32633")), (8, 6)) == pytest.approx(shoelace(x, y))
+    assert plane_area(planar_of(info_of(transform, "EPSG:32633")), (8, 6)) == pytest.approx(shoelace(x, y))
 
 
 def test_feet_become_metres(info_of: Callable[..., ImageInfo]) -> None:
     info = info_of(Affine(10, 0, 1e6, 0, -10, 2e5), "EPSG:2263")
-    assert pixel(areas_of(info)) == pytest.approx(100 * (1200 / 3937) ** 2, rel=1e-12)
-    assert pixel(areas_of(info)) == pytest.approx(9.2903, abs=1e-4)
+    assert pixel(planar_of(info)) == pytest.approx(100 * (1200 / 3937) ** 2, rel=1e-12)
+    assert pixel(planar_of(info)) == pytest.approx(9.2903, abs=1e-4)
     assert info.pixel_size.x == pytest.approx(3.048006, abs=1e-6)
 
 
@@ -138,7 +143,7 @@ MERCATORS = [
 @pytest.mark.parametrize("crs", MERCATORS)
 def test_mercator_metres_are_refused_with_advice(info_of: Callable[..., ImageInfo], crs: str) -> None:
     with pytest.raises(BadInput, match=r"inflates areas.*gdalwarp -t_srs EPSG:6933"):
-        info_of(Affine(10, 0, 0, 0, -10, 6e6), crs)
+        planar_of(info_of(Affine(10, 0, 0, 0, -10, 6e6), crs))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +152,7 @@ def test_mercator_metres_are_refused_with_advice(info_of: Callable[..., ImageInf
 )
 def test_other_projections_are_not(info_of: Callable[..., ImageInfo], crs: str, x: float, y: float) -> None:
     """UTM is a transverse Mercator, the Swiss grid an oblique one: both keep areas to a thousandth where they apply."""
-    assert pixel(areas_of(info_of(Affine(10, 0, x, 0, -10, y), crs))) == pytest.approx(100, rel=1e-12)
+    assert pixel(planar_of(info_of(Affine(10, 0, x, 0, -10, y), crs))) == pytest.approx(100, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -161,12 +166,17 @@ def test_planar_areas_that_are_far_off_are_refused(
     info_of: Callable[..., ImageInfo], crs: str, x: float, y: float, times: str
 ) -> None:
     with pytest.raises(BadInput, match=rf"are {times}\d* times the true ones.*gdalwarp"):
-        areas_of(info_of(Affine(10, 0, x, 0, -10, y), crs))
+        planar_of(info_of(Affine(10, 0, x, 0, -10, y), crs))
+
+
+def test_degrees_have_no_planar_area(info_of: Callable[..., ImageInfo]) -> None:
+    with pytest.raises(BadInput, match=r"degrees \(WGS 84\) have no planar area; leave out area.method"):
+        planar_of(info_of(Affine(0.1, 0, 10, 0, -0.1, 60)))
 
 
 def test_an_error_of_the_projection_below_five_percent_is_published(info_of: Callable[..., ImageInfo]) -> None:
     """6 degrees off the meridian a UTM pixel is 1 % too large: stated as planar, not refused."""
-    assert areas_of(info_of(Affine(10, 0, 500_000 + 6 * 111_320, 0, -10, 0), "EPSG:32633")).method == "planar"
+    assert planar_of(info_of(Affine(10, 0, 500_000 + 6 * 111_320, 0, -10, 0), "EPSG:32633")).method == "planar"
 
 
 def test_a_local_grid_without_a_projection_needs_a_pixel_size(info_of: Callable[..., ImageInfo]) -> None:
@@ -190,7 +200,7 @@ def test_a_slides_pixel_is_the_product_of_both_mpps(tiny_slide: Callable[..., Pa
 
 
 def test_a_pixel_size_by_hand_is_planar(tiny_raster: MakeRaster) -> None:
-    path = tiny_raster(np.zeros((8, 6), np.uint8), crs="EPSG:3857")  # its metres are refused, the given ones are not
+    path = tiny_raster(np.zeros((8, 6), np.uint8), crs="EPSG:3857")  # a size by hand is taken for the ground's
     size = PixelSize(y=2, x=3, unit="m")
     areas = areas_of(open_source(SourceSpec(uris=(str(path),), pixel_size=size)).info)
     assert (pixel(areas), areas.unit, areas.method) == (6, "m2", "planar")

@@ -1,0 +1,141 @@
+"""Areas of pixels that differ from pixel to pixel, from few samples: cubics on cells fixed to the image, each checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from affine import Affine
+
+from tiling.cubic_area import PLACES, Cubic, Each, cubic_through, over_pixels, plain
+from tiling.ellipsoid import Floats
+from tiling.map_scale import Density
+from tiling.window import Window
+
+TOLERANCE = 1e-9
+"""Relative error of a cubic at its check points, above which its cell is cut."""
+NOISE, NOISE_M = 1e-7, 2000.0
+"""Error that is taken, and side of the cell below which it is: there it is the noise of PROJ, not the projection."""
+WIDEST_M = 6e6
+"""Side of the largest cell, m: 24 points do not speak for half the Earth."""
+VOID_M = 2.5e5
+"""Side of the largest cell that may be called off the Earth, m, because none of its samples is on it."""
+EXACT_PX = 8
+"""Side of a cell that is not cut again, px: its pixels are sampled one by one."""
+BITS = 32
+"""Areas are multiples of 2^-32 of the pixel's size on the map: sums of 2^20 of them are exact in any order."""
+STEEP = 100
+"""A cell is cut along one side only where the cubic bends this many times less along the other."""
+POINT_M = 1e4
+"""A pixel sampled alone has the area at its centre up to this side, m (error 1e-7); a larger one takes four samples."""
+GAUSS = np.array([(y, x) for y in (-1, 1) for x in (-1, 1)]) / math.sqrt(12)
+"""Two by two Gauss points of a pixel, px from its centre."""
+
+
+class LatticeAreas:
+    """Pixels of a projected CRS, or of rotated degrees, on the ellipsoid.
+
+    The image is cut into cells, in halves, until a cubic through 4 x 4 samples of a cell meets its checks to 1e-9. The
+    cells are fixed to the image, so the area of a pixel is the same bits whatever window is asked for.
+    """
+
+    unit: Literal["m2", "um2"] = "m2"
+    method: Literal["ellipsoidal"] = "ellipsoidal"
+
+    def __init__(self, shape_px: tuple[int, int], transform: Affine, density: Density, unit_m: float) -> None:
+        """shape_px: of the plane. transform: its pixel edges (x, y) to the CRS. unit_m: metres in a unit of the CRS."""
+        self._image = Window(y=0, x=0, height=shape_px[0], width=shape_px[1])
+        self._transform, self._density = transform, density
+        t = transform
+        self._pixel_m = (math.hypot(t.b, t.e) * unit_m, math.hypot(t.a, t.d) * unit_m)
+        self._size = abs(t.determinant)
+        self._grain = 2.0 ** (math.floor(math.log2(self._size * unit_m**2)) - BITS)
+        self._pieces: dict[Window, Cubic | Each | list[Window]] = {}
+        self._last: tuple[Window, Floats] | None = None
+
+    def of(self, window: Window) -> Floats:
+        """(1, 1), (height, 1) or (height, width). Pixels off the map, and outside the image, have no area."""
+        last = self._last  # classes and valid pixels of a tile are counted one after the other
+        if last is None or last[0] != window:
+            self._last = last = window, self._fresh(window)
+            last[1].flags.writeable = False
+        return last[1]
+
+    def _fresh(self, window: Window) -> Floats:
+        parts = list(self._parts(window))
+        if len(parts) == 1 and parts[0][1] == window:
+            return parts[0][0].of(window)
+        found = np.zeros(window.shape_px)
+        for piece, part in parts:
+            y, x = part.y - window.y, part.x - window.x
+            found[y : y + part.height, x : x + part.width] = piece.of(part)
+        return found
+
+    def total(self, window: Window) -> float:
+        """Sum over a window, without looking at its pixels."""
+        return math.fsum(piece.total(part) for piece, part in self._parts(window))
+
+    def most(self, window: Window) -> float:
+        """An area that no pixel of the window exceeds: the largest, or little more."""
+        return max((piece.most() for piece, _ in self._parts(window)), default=0.0)
+
+    def _parts(self, window: Window) -> Iterator[tuple[Cubic | Each, Window]]:
+        """The pieces under a window, each with the part of the window that it covers."""
+        waiting = [self._image]
+        while waiting:
+            cell = waiting.pop()
+            part = cell.intersection(window)
+            if part is None:
+                continue
+            piece = self._pieces.get(cell)
+            if piece is None:
+                piece = self._pieces[cell] = self._piece(cell)
+            if isinstance(piece, list):
+                waiting += piece
+            else:
+                yield piece, part
+
+    def _piece(self, cell: Window) -> Cubic | Each | list[Window]:
+        """What holds in a cell, or the cells it is cut into."""
+        sides = cell.height * self._pixel_m[0], cell.width * self._pixel_m[1]
+        side_m, small = max(sides), max(cell.shape_px) <= EXACT_PX
+        if side_m > WIDEST_M and not small:
+            return halves(cell, sides[0] > WIDEST_M, sides[1] > WIDEST_M)
+        values = self._sample((cell.y, cell.x) + np.array(cell.shape_px) / 2 * (1 + PLACES))
+        on_map = np.isfinite(values)
+        if on_map.all():
+            terms, error = cubic_through(values)
+            if error <= (TOLERANCE if side_m > NOISE_M else NOISE):
+                return Cubic(cell=cell, terms=plain(over_pixels(terms, cell), self._grain), grain=self._grain)
+            down, along = (np.abs(last).max() for last in (terms[3], terms[:, 3]))
+            return self._each(cell) if small else halves(cell, down * STEEP > along, along * STEEP > down)
+        if side_m <= VOID_M and not on_map.any():
+            return Cubic(cell=cell, terms=np.zeros((1, 1)), grain=self._grain)
+        return self._each(cell) if small else halves(cell, True, True)
+
+    def _each(self, cell: Window) -> Each:
+        y, x = np.mgrid[cell.y : cell.y_stop, cell.x : cell.x_stop] + 0.5
+        offsets = GAUSS if max(self._pixel_m) > POINT_M else np.zeros((1, 2))
+        means = np.mean([self._sample(np.stack([y, x], -1) + offset) for offset in offsets], axis=0)
+        return Each(cell=cell, areas=np.rint(np.nan_to_num(means) / self._grain) * self._grain)
+
+    def _sample(self, places: Floats) -> Floats:
+        """m2 per pixel at places (…, 2) (y, x), px. NaN off the map."""
+        y, x, t = places[..., 0], places[..., 1], self._transform
+        return self._size * self._density(t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f)
+
+
+def halves(cell: Window, down: bool, along: bool) -> list[Window]:
+    """The cell cut in two down its rows, along them, or both ways; a side of 1 px cannot be, so then the other is."""
+    down, along = (down or cell.width == 1) and cell.height > 1, (along or cell.height == 1) and cell.width > 1
+    middle_y, middle_x = cell.y + cell.height // 2, cell.x + cell.width // 2
+    ys = [cell.y, *([middle_y] if down else []), cell.y_stop]
+    xs = [cell.x, *([middle_x] if along else []), cell.x_stop]
+    return [
+        Window(y=y, x=x, height=y_stop - y, width=x_stop - x)
+        for y, y_stop in pairwise(ys)
+        for x, x_stop in pairwise(xs)
+    ]
