@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from downstream.area import AreaCount, AreaUnit, sum_counts
-from downstream.audit import Missed, estimate_missed
+from downstream.audit import Audit, Missed, estimate_missed
 from tiling.record import TileRecord
 from tiling.state import State
 
@@ -58,21 +58,23 @@ def tissue_area(tiles: Sequence[TileRecord]) -> float | None:
     return math.fsum(found) if found else None
 
 
-def class_areas(
-    tiles: Sequence[TileRecord], classes: Sequence[str], unit: AreaUnit, tile_area: float
-) -> list[ClassArea]:
-    """Area of every class. tile_area: of a full tile, the most that one can hold."""
+def class_areas(tiles: Sequence[TileRecord], classes: Sequence[str], unit: AreaUnit, audit: Audit) -> list[ClassArea]:
+    """Area of every class. audit: of these tiles."""
     seen = [tile for tile in tiles if tile.pixels]
-    audited = [tile for tile in tiles if tile.state is State.AUDITED]
-    rest = sum(tile.state is State.NEGATIVE for tile in tiles)
     return [
         ClassArea(
             name=name,
             mapped=sum_counts((AreaCount.of(t.pixels[i], t.area[i], unit) for t in seen), unit),
-            missed=estimate_missed([t.area[i] for t in audited], tile_area, rest),
+            missed=estimate_missed(audit, found_in(audit, tiles, i)),
         )
         for i, name in enumerate(classes)
     ]
+
+
+def found_in(audit: Audit, tiles: Sequence[TileRecord], column: int) -> list[float | None]:
+    """Area of a class in each tile drawn, in the order of the draw; None where nobody could segment it."""
+    seen = {(tile.row, tile.col): tile.area for tile in tiles if tile.state is State.AUDITED}
+    return [seen[draw.key][column] if draw.key in seen else None for draw in audit.draws]
 
 
 def merge_stages(gate: Sequence[TileRecord], segment: Sequence[TileRecord]) -> list[TileRecord]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from flows import change_command, cli_models, cli_results
+from flows import accuracy_command, audit_command, change_command, cli_models, cli_results
 from flows.stopping import leaving_on_signals
 from flows.supervise import supervise
 from tiling.address import Redacting, redacted
@@ -151,6 +151,8 @@ for command in (
     cli_models.explain,
 ):
     app.command()(command)
+app.command()(audit_command.audit)
+app.command()(accuracy_command.accuracy)
 
 
 def finish(summary: dict[str, Any], out: str, as_json: bool, holes: list[dict[str, Any]] | None = None) -> None:

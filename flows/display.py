@@ -102,3 +102,11 @@ def domain_text(summary: dict[str, Any]) -> str:
 def is_foreign(summary: dict[str, Any]) -> bool:
     """Whether to warn of it."""
     return summary.get("domain", {}).get("verdict") in ("shifted", "outside")
+
+
+def recall_text(gate: dict[str, Any]) -> str:
+    """Such as ", chosen for a recall of 0.99 of the tiles at 95 %"; empty where a threshold was given."""
+    if gate.get("target_recall") is None:
+        return ""
+    sure = " on average" if gate["confidence"] is None else f" at {100 * gate['confidence']:g} %"
+    return f", chosen for a recall of {gate['target_recall']:g} of the {gate['recall_of']}{sure}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from downstream.audit import upper_mean
+from downstream.audit import promised, tiles_for
 from flows.gate_stage import gate_tiles, read_of_interest
 from flows.job import Job, open_job
 from flows.planning import draft_plan
@@ -34,12 +34,11 @@ def estimate(spec: SourceSpec, recipe: Recipe) -> dict[str, Any]:
         tiles = len(plan.grid) if job.aoi is None else int(job.aoi.inside.sum())
     workers = os.cpu_count() or 1
     share = sum(t.state is State.POSITIVE for t in gated) / len(gated)
-    audited = min(recipe.audit.tiles, tiles - round(share * tiles))
+    audited = min(plan.recipe["audit"]["tiles"], tiles - round(share * tiles))
     expensive = min(tiles, round(share * tiles) + audited)
     batches = int(np.prod(plan.grid.shape_batches))
     per_batch = len(plan.grid) // batches
     rejected = tiles - round(share * tiles)
-    bound = 0.0 if audited == rejected else upper_mean(0.0, audited, 0.95) if audited else None
     return {
         "image": {"uri": plan.image.uri, "shape_px": list(plan.image.shape_px), "bands": list(plan.image.bands)},
         "tiles": tiles,
@@ -51,12 +50,34 @@ def estimate(spec: SourceSpec, recipe: Recipe) -> dict[str, Any]:
         },
         "positive_share": {"estimate": share, "sampled_tiles": len(gated)},
         "segmented_tiles": expensive,
-        "audit": {"tiles": audited, "of_rejected": tiles - round(share * tiles), "bound_if_nothing_found": bound},
+        "audit": audit_cost(audited, rejected, segment_s / workers),
         "bytes": bytes_per_task(plan),
         "seconds": {"gate_per_tile": gate_s, "segment_per_tile": segment_s, "workers": workers},
         "minutes": (tiles * gate_s + expensive * segment_s) / workers / 60,
         "gate_threshold": plan.recipe["gate"]["threshold"],
     }
+
+
+AUDITS = (100, 300, 1000, 3000)
+"""Rows of the table of what an audit costs."""
+
+
+def audit_cost(audited: int, rejected: int, tile_s: float) -> dict[str, Any]:
+    """What audits of several sizes promise when they find nothing, and cost. tile_s: seconds to segment one tile."""
+    sizes = sorted({min(size, rejected) for size in AUDITS})
+    rows = [{"tiles": size, "bound": promise(size, rejected), "minutes": size * tile_s / 60} for size in sizes if size]
+    return {
+        "tiles": audited,
+        "of_rejected": rejected,
+        "bound_if_nothing_found": promise(audited, rejected),
+        "table": rows,
+        "tiles_for_1_percent": min(tiles_for(0.01), rejected),
+    }
+
+
+def promise(audited: int, rejected: int) -> float | None:
+    """Share of the rejected area that is missed at most, at 95 %; None without an audit."""
+    return 0.0 if audited == rejected else promised(audited) if audited else None
 
 
 def bytes_per_task(plan: RunPlan) -> dict[str, int]:
@@ -105,6 +126,7 @@ def estimate_lines(found: dict[str, Any]) -> list[str]:
         f"{found['bytes']['segment_batch'] / megabytes:.1f} MB per batch",
         f"about {100 * share['estimate']:.0f} % pass the gate at {found['gate_threshold']:g} "
         f"(seen on {share['sampled_tiles']:,} tiles); {audit_promise(found['audit'])}",
+        *audit_table(found["audit"]),
         f"expected: {found['minutes']:.2g} minutes on {found['seconds']['workers']} workers",
     ]
 
@@ -119,3 +141,11 @@ def audit_promise(audit: dict[str, Any]) -> str:
         return "no audit: what the gate rejects stays unknown"
     share = 100 * audit["bound_if_nothing_found"]
     return f"if the audit of {audit['tiles']:,} finds nothing, at most {share:.2g} % of the rejected area was missed (95 %)"
+
+
+def audit_table(audit: dict[str, Any]) -> list[str]:
+    """One line: what audits of other sizes would promise and cost."""
+    told = [f"{row['tiles']:,} tiles {100 * row['bound']:.2g} % ({row['minutes']:.2g} min)" for row in audit["table"]]
+    return [
+        f"audits that find nothing promise at most: {', '.join(told)}; 1 % takes {audit['tiles_for_1_percent']:,}"
+    ] * bool(told)

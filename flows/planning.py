@@ -12,9 +12,11 @@ from classifiers.bundle_contract import Wanted
 from classifiers.gate import positive_columns
 from classifiers.protocol import Classifier, ModelId
 from classifiers.rules import RULES, Rule, find_rule
+from downstream.audit import tiles_for
 from downstream.protocol import Segmenter
 from flows.models import gate_runtime, open_gate, open_segmenter, segmenter_runtime, settled
 from flows.overlap import begun, models
+from flows.recall import contracted
 from flows.recipe import Recipe
 from flows.zones_aoi import planned_aoi
 from storage.plan import RunPlan
@@ -216,7 +218,7 @@ def require_pixel_size(info: ImageInfo, size: PixelSize, model: ModelId) -> None
 def fill_gate(recipe: Recipe, info: ImageInfo, fine: Plane, gate: Classifier) -> Recipe:
     """The recipe with the gate's threshold and downsample filled in."""
     positive_columns(gate.classes, recipe.gate.positive)
-    threshold = recipe.gate.threshold
+    threshold = contracted(recipe) if recipe.gate.recall is not None else recipe.gate.threshold
     if threshold is None:
         threshold = gate.model.threshold
     if threshold is None:
@@ -224,7 +226,8 @@ def fill_gate(recipe: Recipe, info: ImageInfo, fine: Plane, gate: Classifier) ->
     fine_size = info.pixel_size.times(fine.scale)
     downsample = recipe.gate.downsample or own_downsample(fine_size, gate.model)
     require_pixel_size(info, fine_size.times((downsample, downsample)), gate.model)
-    return _with(recipe, gate={"threshold": threshold, "downsample": downsample})
+    audit = {} if recipe.audit.bound is None else {"tiles": tiles_for(recipe.audit.bound)}
+    return _with(recipe, gate={"threshold": threshold, "downsample": downsample}, audit=audit)
 
 
 def require_side(plan: RunPlan, gate: Classifier) -> None:

@@ -51,6 +51,16 @@ class GateRecipe(Strict):
     threshold: float | None = Field(
         None, ge=0, le=1, description="A tile passes at or above this score; 0 passes all; the bundle's own when empty."
     )
+    recall: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Bundles only: instead of a threshold, the recall that it shall keep, such as 0.99.",
+    )
+    confidence: float = Field(0.95, gt=0, lt=1, description="How sure to be of that recall.")
+    recall_of: Literal["tiles", "area"] = Field(
+        "tiles", description="Share of the tiles with the class, or of its area (on average, without a confidence)."
+    )
     ring: int = Field(0, ge=0, le=16, description="Also segment this many rings of neighbours.")
     downsample: float | None = Field(
         None, ge=1, description="Gate pixels per fine pixel along one side; 8 for rules, the bundle's own otherwise."
@@ -66,6 +76,13 @@ class AuditRecipe(Strict):
     """How many rejected tiles are segmented anyway."""
 
     tiles: int = Field(100, ge=0, description="Gate-negative tiles drawn at random and segmented; 0 = no audit.")
+    bound: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Instead of tiles: as many as it takes to say, if they hold nothing, that at most this share of the "
+        "rejected area was missed.",
+    )
 
 
 class SegmentRecipe(Strict):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from flows.display import area_text, bound_text, domain_text, funnel_lines, is_foreign, rows
+from flows.display import area_text, bound_text, domain_text, funnel_lines, is_foreign, recall_text, rows
 from flows.holes import hole_rows, holes_of
 from flows.zones import planned_zones
 from flows.zones_map import zones_map
@@ -110,7 +110,7 @@ def _holes(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any]) -> st
 def _provenance(summary: dict[str, Any]) -> str:
     gate, segmenter = summary["gate"], summary["segmenter"]
     facts = {
-        "gate": f"{gate['model']}, threshold {gate['threshold']:g}",
+        "gate": f"{gate['model']}, threshold {gate['threshold']:g}{recall_text(gate)}",
         "the image is": domain_text(summary),
         "segmenter": segmenter["model"],
         "cut": segmenter["cut"] if segmenter["cut"] is not None else "",

@@ -16,6 +16,7 @@ from pyproj import CRS
 
 from classifiers.domain_verdict import Judgement
 from downstream.summary import ClassArea, class_areas, funnel, merge_stages, observed_area, tissue_area
+from flows.audited import audit_block, audit_of
 from flows.display import convert
 from flows.domain import domain_block
 from flows.picture import draw_overview
@@ -32,7 +33,6 @@ from tiling.info import native_plane
 from tiling.pixel_area import PixelAreas, plane_area, window_area
 from tiling.record import TileRecord
 from tiling.state import State
-from tiling.window import Window
 
 log = logging.getLogger("tilegate")
 
@@ -159,15 +159,26 @@ def summarise(
             "reader": image.reader,
         },
         "tiles": counts,
-        "area": area_block(plan, tiles, areas) | {"display_unit": recipe.area.unit},
+        "area": area_block(plan, recipe, tiles, areas) | {"display_unit": recipe.area.unit},
         "gate": model_block(plan, "gate")
-        | {"threshold": recipe.gate.threshold, "target_recall": None, "confidence": None, "cut": recipe.gate.cut}
-        | {"runtime": recipe.gate.runtime},
+        | {"threshold": recipe.gate.threshold, "cut": recipe.gate.cut, "runtime": recipe.gate.runtime}
+        | recall_block(recipe),
         "segmenter": model_block(plan, "segmenter") | {"cut": recipe.segment.cut, "runtime": recipe.segment.runtime},
         "recipe": plan.name,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "fingerprint": plan.fingerprint,
         "versions": {name: version(name) for name in VERSIONED},
+    }
+
+
+def recall_block(recipe: Recipe) -> dict[str, Any]:
+    """What the threshold was chosen to keep; a recall of area holds on average, so it has no confidence."""
+    gate = recipe.gate
+    of_tiles = gate.recall is not None and gate.recall_of == "tiles"
+    return {
+        "target_recall": gate.recall,
+        "confidence": gate.confidence if of_tiles else None,
+        "recall_of": None if gate.recall is None else gate.recall_of,
     }
 
 
@@ -182,11 +193,11 @@ def crs_name(crs: str | None) -> str | None:
     return ":".join(authority) if authority else crs
 
 
-def area_block(plan: RunPlan, tiles: Sequence[TileRecord], areas: PixelAreas) -> dict[str, Any]:
+def area_block(plan: RunPlan, recipe: Recipe, tiles: Sequence[TileRecord], areas: PixelAreas) -> dict[str, Any]:
     """Everything measured in m2 or um2."""
     native = plan_areas(plan, native_plane(plan.image))
     whole = plane_area(native, plan.image.shape_px)
-    tile_area = largest_tile_area(plan, plan_areas(plan))
+    audit = audit_of(plan, recipe, tiles)
     unreadable = [t for t in tiles if t.state in (State.UNREADABLE, State.FAILED, State.PLANNED)]
     lost = [plan.grid.tile(t.row, t.col).core for t in unreadable]
     return {
@@ -197,15 +208,9 @@ def area_block(plan: RunPlan, tiles: Sequence[TileRecord], areas: PixelAreas) ->
         "observed": observed_area(tiles),
         "tissue": tissue_area(tiles),
         "not_observed": math.fsum(window_area(areas, core) for core in lost),
-        "classes": [class_row(found) for found in class_areas(tiles, plan.classes, areas.unit, tile_area)],
+        "classes": [class_row(found) for found in class_areas(tiles, plan.classes, areas.unit, audit)],
+        "audit": audit_block(audit, tiles),
     }
-
-
-def largest_tile_area(plan: RunPlan, areas: PixelAreas) -> float:
-    """The most any tile can hold: a full tile where pixels are largest."""
-    core = plan.grid.tile(0, 0).core
-    height, width = plan.fine.shape_px
-    return areas.most(Window(y=0, x=0, height=height, width=width)) * core.height * core.width
 
 
 def class_row(found: ClassArea) -> dict[str, Any]:

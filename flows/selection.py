@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-import numpy as np
-
-from classifiers.gate import grow_rings
-from downstream.audit import draw_audit
+from flows.audited import audit_of, let_through_with_rings
 from flows.recipe import Recipe
 from flows.span import SegmentBatch, TileKey
 from storage.ledger import BatchRecord
@@ -20,8 +17,7 @@ from tiling.state import State
 def select(plan: RunPlan, recipe: Recipe, gated: Sequence[TileRecord]) -> list[SegmentBatch]:
     """Batches with something to segment, in grid order. gated: every tile of the grid after stage 1."""
     positive = let_through_with_rings(plan, recipe, gated)
-    negative = [key for key in _keys(gated, State.NEGATIVE) if key not in positive]
-    audited = draw_audit(negative, recipe.audit.tiles, plan.fingerprint)
+    audited = sorted(draw.key for draw in audit_of(plan, recipe, gated).draws)
     chosen: dict[tuple[int, int], tuple[list[TileKey], list[TileKey]]] = defaultdict(lambda: ([], []))
     for which, keys in enumerate((sorted(positive), audited)):
         for key in keys:
@@ -30,16 +26,6 @@ def select(plan: RunPlan, recipe: Recipe, gated: Sequence[TileRecord]) -> list[S
         SegmentBatch(row=row, col=col, positive=tuple(passed), audited=tuple(drawn))
         for (row, col), (passed, drawn) in sorted(chosen.items())
     ]
-
-
-def let_through_with_rings(plan: RunPlan, recipe: Recipe, gated: Sequence[TileRecord]) -> set[TileKey]:
-    """Positives, and the negatives within `gate.ring` tiles of one."""
-    passed, eligible = (np.zeros(plan.grid.shape_tiles, bool) for _ in range(2))
-    for state, where in ((State.POSITIVE, passed), (State.NEGATIVE, eligible)):
-        for key in _keys(gated, state):
-            where[key] = True
-    grown = grow_rings(passed, eligible, recipe.gate.ring)
-    return {(int(row), int(col)) for row, col in np.argwhere(grown)}
 
 
 def still_to_segment(chosen: Sequence[SegmentBatch], done: Sequence[BatchRecord]) -> list[SegmentBatch]:

@@ -38,16 +38,18 @@ class Polygons:
 
 def read_polygons(path: Path) -> Polygons:
     """All polygons of a file. Raises BadInput."""
+    shapes, words, crs = read_shapes(path)
+    return _cleaned(path, shapes, words, crs)
+
+
+def read_shapes(path: Path) -> tuple[NDArray[np.object_], list[str], str | None]:
+    """Every shape of a file as it is, what each is called, and the CRS as in Polygons. Raises BadInput."""
     try:
-        if path.suffix.lower() in {".json", ".geojson"}:
-            shapes, words, crs = _of_json(path)
-        else:
-            shapes, words, crs = _of_layer(path)
+        return _of_json(path) if path.suffix.lower() in {".json", ".geojson"} else _of_layer(path)
     except BadInput:
         raise
     except Exception as error:  # json, GEOS and GDAL raise what they like for files that are broken
         raise BadInput(f"{path} cannot be read as polygons: {type(error).__name__}: {error}") from error
-    return _cleaned(path, shapes, words, crs)
 
 
 def layer_of(path: Path) -> str | None:

@@ -1,0 +1,124 @@
+"""`tilegate accuracy`: reference samples in any CRS against a run."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import shapely
+from pyogrio import raw
+from pyproj import Transformer
+
+OFF = ("gate.threshold=0", "audit.tiles=0", "area.method=planar")
+
+
+def write(path, shapes, words, crs="EPSG:32633", column="class"):
+    raw.write(
+        str(path),
+        geometry=np.array(shapely.to_wkb(shapes), object),
+        field_data=[np.array(words, object)],
+        fields=np.array([column], object),
+        geometry_type="Unknown",
+        crs=crs,
+        driver="GPKG",
+    )
+    return path
+
+
+def places(seed, count, scene):
+    """Random pixels of the scene: (rows, columns, map coordinates of their centres)."""
+    rng = np.random.default_rng(seed)
+    rows, cols = (rng.integers(0, size, count) for size in scene.water.shape)
+    return rows, cols, np.stack([500_000 + 10 * cols + 5, 5_000_000 - 10 * rows - 5], axis=1)
+
+
+def test_areas_are_adjusted_by_what_the_reference_says(make_scene, measure, tilegate, tmp_path):
+    """A reference that calls every tenth place otherwise; areas and errors by numpy from its own confusion matrix."""
+    scene = make_scene()
+    measure(scene, *OFF)
+    rows, cols, xy = places(1, 400, scene)
+    truth = scene.water[rows, cols]
+    said = truth ^ (np.arange(400) % 10 == 3)
+    path = write(tmp_path / "ref.gpkg", shapely.points(xy), np.where(said, "Water", "meadow"))
+    found = tilegate("accuracy", tmp_path / "run", path, "--json").json
+    n = np.array([[(truth & said).sum(), (truth & ~said).sum()], [(~truth & said).sum(), (~truth & ~said).sum()]])
+    assert found["counts"]["map_by_reference"] == n.tolist()
+    mapped = np.array([scene.water.sum(), (~scene.water).sum()]) * 100.0
+    p = n / n.sum(axis=1, keepdims=True)
+    assert found["classes"][0]["area"] == pytest.approx((mapped * p[:, 0]).sum())
+    error = np.sqrt((mapped**2 * p[:, 0] * (1 - p[:, 0]) / (n.sum(axis=1) - 1)).sum())
+    assert found["classes"][0]["area_standard_error"] == pytest.approx(error)
+    assert found["classes"][0]["mapped"] == mapped[0]
+    assert found["overall_accuracy"]["value"] == pytest.approx((mapped * np.diag(p)).sum() / mapped.sum())
+    assert found["counted_as_background"] == ["meadow"]
+    page = tilegate("accuracy", tmp_path / "run", path).out
+    assert "background: meadow" in page
+    assert "±" in page
+
+
+def test_degrees_and_small_polygons_land_on_the_same_pixels(make_scene, measure, tilegate, tmp_path):
+    scene = make_scene()
+    measure(scene, *OFF)
+    rows, cols, xy = places(2, 120, scene)
+    words = np.where(scene.water[rows, cols], "water", "land")
+    lon, lat = Transformer.from_crs("EPSG:32633", "EPSG:4326", always_xy=True).transform(*xy.T)
+    files = [
+        write(tmp_path / "metres.gpkg", shapely.points(xy), words),
+        write(tmp_path / "degrees.gpkg", shapely.points(lon, lat), words, "EPSG:4326"),
+        write(tmp_path / "squares.gpkg", shapely.buffer(shapely.points(xy), 4, cap_style="square"), words),
+    ]
+    features = [
+        {"type": "Feature", "properties": {"label": word}, "geometry": {"type": "Point", "coordinates": [x, y]}}
+        for x, y, word in zip(lon.tolist(), lat.tolist(), words.tolist(), strict=True)
+    ]
+    (tmp_path / "ref.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    told = [tilegate("accuracy", tmp_path / "run", path, "--json").json for path in (*files, tmp_path / "ref.geojson")]
+    assert all(each == told[0] for each in told)
+    assert told[0]["overall_accuracy"] == {"value": 1, "standard_error": 0}
+    assert told[0]["samples"] == 120
+
+
+def test_a_large_polygon_is_one_sample_of_its_commonest_class(make_scene, measure, tilegate, tmp_path):
+    """The first lake has its centre at pixel (60, 70) and a radius of 45: a square there is water."""
+    scene = make_scene()
+    measure(scene, *OFF)
+    wet = [shapely.box(500_000 + x, 5_000_000 - 700, 500_000 + x + 150, 5_000_000 - 500) for x in (600, 700)]
+    dry = [shapely.box(501_500 + x, 4_999_000, 501_600 + x, 4_999_100) for x in (0, 200)]
+    path = write(tmp_path / "ref.gpkg", [*wet, *dry], ["water", "water", "land", "water"])
+    found = tilegate("accuracy", tmp_path / "run", path, "--json").json
+    assert found["counts"]["map_by_reference"] == [[2, 0], [1, 1]]
+
+
+def test_what_nobody_segmented_is_background_and_what_nobody_saw_is_left_out(make_scene, measure, tilegate, tmp_path):
+    """A gate that rejects all but the lake's heart: water outside it counts as missed. Samples elsewhere are told."""
+    scene = make_scene()
+    summary = measure(scene, "gate.threshold=0.9", "audit.tiles=0", "area.method=planar")
+    rows, cols, xy = places(3, 300, scene)
+    words = np.where(scene.water[rows, cols], "water", "land").astype(object)
+    words[:7] = ""
+    far = shapely.points([[400_000.0, 5_000_000.0]] * 5)
+    path = write(tmp_path / "ref.gpkg", [*shapely.points(xy), *far], [*words, *["water"] * 5])
+    found = tilegate("accuracy", tmp_path / "run", path, "--json").json
+    assert found["dropped"] == {"outside the image": 5, "without a class": 7}
+    (seen, wrong), (missed, _) = found["counts"]["map_by_reference"]
+    assert wrong == 0
+    assert seen + missed == scene.water[rows, cols][7:].sum()
+    assert missed > 0
+    truth, water = scene.water.sum() * 100.0, found["classes"][0]
+    assert abs(water["area"] - truth) < 4 * water["area_standard_error"]
+    assert summary["area"]["classes"][0]["mapped"] < truth
+
+
+def test_what_does_not_fit_is_refused(make_scene, measure, tilegate, tmp_path):
+    scene = make_scene()
+    measure(scene, *OFF)
+    _, _, xy = places(4, 10, scene)
+    alien = write(tmp_path / "alien.gpkg", shapely.points(xy), ["lac"] * 10)
+    told = tilegate("accuracy", tmp_path / "run", alien)
+    assert (told.code, "lac; the map has water, background" in told.err) == (2, True)
+    lines = write(tmp_path / "lines.gpkg", [shapely.LineString(xy)], ["water"])
+    assert "LineString: a sample is a point or a polygon" in tilegate("accuracy", tmp_path / "run", lines).err
+    one = write(tmp_path / "one.gpkg", shapely.points(xy[:1]), ["water"])
+    assert "at least two per mapped class" in tilegate("accuracy", tmp_path / "run", one).err
+    assert tilegate("accuracy", tmp_path / "run", tmp_path / "none.gpkg").code == 2
