@@ -26,13 +26,13 @@ from downstream.change import (
     label_codes,
     sum_cells,
 )
-from tiling.pixel_area import ConstantAreas, EllipsoidAreas, PixelAreas
+from tiling.pixel_area import ConstantAreas, ParallelAreas, PixelAreas, _on_ellipsoid
 from tiling.window import Window
 
 LANDS: dict[str, PixelAreas] = {
     "metres": ConstantAreas(100.0, "m2", "planar"),
-    "degrees": EllipsoidAreas(Affine(0.01, 0, 10, 0, -0.01, 60), CRS.from_epsg(4326)),
-    "rotated degrees": EllipsoidAreas(Affine(0.01, 0.003, 10, 0.002, -0.01, 60), CRS.from_epsg(4326)),
+    "degrees": ParallelAreas(Affine(0.01, 0, 10, 0, -0.01, 60), CRS.from_epsg(4326)),
+    "rotated degrees": _on_ellipsoid("EPSG:4326", Affine(0.01, 0.003, 10, 0.002, -0.01, 60), (7, 9)),
 }
 WATER, ICE = FIRST_CLASS, FIRST_CLASS + 1
 codes = hnp.arrays(np.uint16, (7, 9), elements=st.integers(OUTSIDE, ICE))
