@@ -40,7 +40,7 @@ CASES = {
     "letter.tif": ("water", [], "cannot be opened"),
     "header-cut.tif": ("water", [], "cannot be opened"),
     "folder": ("water", [], "is a directory"),
-    "mercator.tif": ("water", [], "gdalwarp"),
+    "mercator.tif": ("water", ["--set", "area.method=planar"], "gdalwarp"),
     "nowhere.tif": ("water", [], "--pixel-size"),
     "no-mpp.tif": ("tissue", [], "--mpp"),
     "dpi72.tif": ("tissue", [], "352.778"),
