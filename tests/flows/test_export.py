@@ -33,6 +33,7 @@ ROTATED = Affine(20, 5, 500_000, -5, -20, 5_000_000)
 PLANE = Affine.identity()
 BIG = "tile.size_px=100"
 EVERYTHING = ("gate.threshold=0", "audit.tiles=0")
+PLANAR = "area.method=planar"
 
 
 def vector(path):
@@ -55,7 +56,7 @@ def as_set(outlines):
 def lakes(make_scene, measure, tmp_path):
     """A run whose every pixel was segmented: (scene, folder, summary)."""
     scene = make_scene()
-    return scene, tmp_path / "run", measure(scene, *EVERYTHING, "tile.size_px=40")
+    return scene, tmp_path / "run", measure(scene, *EVERYTHING, PLANAR, "tile.size_px=40")
 
 
 def test_objects_of_every_vector_format_are_those_of_the_whole_mask(lakes):
@@ -153,7 +154,7 @@ def test_nodata_and_unreadable_tiles_are_not_background(make_scene, tilegate, tm
     raw = bytearray(scene.path.read_bytes())
     raw[offset : offset + size] = b"\x55" * size  # rows 64-128, columns 128-192
     scene.path.write_bytes(bytes(raw))
-    sets = [part for change in ("tile.size_px=32", "tile.batch=2", *EVERYTHING) for part in ("--set", change)]
+    sets = [part for change in ("tile.size_px=32", "tile.batch=2", *EVERYTHING, PLANAR) for part in ("--set", change)]
     assert tilegate("run", scene.path, "-r", "water", "--out", tmp_path / "run", "--engine", "local", *sets).code == 3
     unseen = (pixels == 0).all(0)
     unseen[64:128, 128:192] = True

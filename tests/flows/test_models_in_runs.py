@@ -53,7 +53,8 @@ def test_the_forest_pair_runs_on_its_pixel_size(rgb, tilegate, tmp_path):
 
 def test_a_finer_image_is_brought_to_the_model(rgb, tilegate, tmp_path):
     """2.5 m pixels are averaged to 10 m: 1,200 px become 300 px, four tiles of 256 px."""
-    seen = run(tilegate, rgb(2.5, shape=(1200, 1200)), tmp_path / "run", "forest", "--set", "gate.threshold=0")
+    everything = ("--set", "gate.threshold=0", "--set", "area.method=planar")
+    seen = run(tilegate, rgb(2.5, shape=(1200, 1200)), tmp_path / "run", "forest", *everything)
     assert seen.json["tiles"]["total"] == 4
     assert seen.json["area"]["observed"] == pytest.approx(1200 * 1200 * 2.5**2)
 

@@ -28,6 +28,9 @@ from flows.results import ledger_tiles
 from flows.zones import zones_block
 from storage.run import Run
 
+PLANAR = "area.method=planar"
+"""Truths by pencil are in map metres."""
+
 LEFT, TOP, RIGHT, BOTTOM = 500_000, 5_000_000, 502_600, 4_997_000
 """Of make_scene: 260 x 300 px of 10 m."""
 FRAME = shapely.box(LEFT, BOTTOM, RIGHT, TOP)
@@ -97,7 +100,7 @@ def test_zones_that_partition_the_image_sum_to_the_total(make_scene, measure, tm
 def test_exactextract_counts_the_same(make_scene, measure, tmp_path):
     """North-up, one CRS, pixels of equal area: the case exactextract is an oracle for."""
     scene = make_scene()
-    measure(scene, "gate.threshold=0", "audit.tiles=0")
+    measure(scene, "gate.threshold=0", "audit.tiles=0", PLANAR)
     ring = (
         shapely.Point(500_703.3, 4_999_396.1).buffer(431.7).difference(shapely.Point(500_650, 4_999_450).buffer(99.5))
     )
@@ -125,7 +128,7 @@ def test_what_a_zone_holds_of_nodata_is_not_observed(make_scene, measure, tmp_pa
         pixels = file.read()
         pixels[:, :40, :50] = 0
         file.write(pixels)
-    summary = measure(scene, "gate.threshold=0", "audit.tiles=0")
+    summary = measure(scene, "gate.threshold=0", "audit.tiles=0", PLANAR)
     zone = shapely.box(500_100.5, 4_999_500, 500_405, 4_999_900.25)  # columns 10.05 to 40.5, rows 9.975 to 50
     (row,) = block_of(tmp_path / "run", write(tmp_path / "z.geojson", [zone], ["z"]))["rows"]
     assert row["inside"] == pytest.approx(zone.area)
@@ -145,7 +148,7 @@ def test_lost_tiles_are_the_zone_s_own(make_scene, measure, tmp_path, monkeypatc
         return real(job, stack)
 
     monkeypatch.setattr(stage, "require_labels", fails)
-    summary = measure(scene, "gate.threshold=0", "audit.tiles=0")
+    summary = measure(scene, "gate.threshold=0", "audit.tiles=0", PLANAR)
     assert summary["status"] == "partial"
     half = shapely.box(LEFT, BOTTOM, LEFT + 1_120, TOP)  # columns 0 to 112: half of tile (2, 3), columns 96 to 128
     rest = shapely.box(LEFT + 1_120, BOTTOM, RIGHT, TOP)

@@ -20,6 +20,9 @@ import flows.job
 from tiling.open import open_source
 from tiling.window import Window
 
+PLANAR = "area.method=planar"
+"""Truths by pencil are in map metres."""
+
 LEFT, TOP, RIGHT, BOTTOM = 500_000, 5_000_000, 502_600, 4_997_000
 """Of make_scene: 260 x 300 px of 10 m."""
 LAKE = shapely.Point(500_703, 4_999_396).buffer(371).difference(shapely.box(500_650, 4_999_300, 500_700, 4_999_455))
@@ -88,7 +91,7 @@ def test_tiles_outside_are_never_read(make_scene, measure, monkeypatch, aoi, tmp
 def test_areas_are_of_the_area_of_interest_only(make_scene, measure, aoi, tmp_path):
     """Pixels at its border count by their share, against exactextract's shares and shapely's area."""
     scene = make_scene()
-    summary = measure(scene, f"area.aoi={aoi}", "gate.threshold=0", "audit.tiles=0")
+    summary = measure(scene, f"area.aoi={aoi}", "gate.threshold=0", "audit.tiles=0", PLANAR)
     shares, area = shares_of(LAKE), summary["area"]
     (water,) = area["classes"]
     assert area["observed"] == pytest.approx(LAKE.area, rel=1e-9)
@@ -111,7 +114,7 @@ def test_rejected_and_audited_tiles_are_of_the_area_of_interest(make_scene, meas
         file.write(pixels)
     shape = shapely.Polygon([(500_105, 4_997_203), (502_411, 4_997_504), (501_222, 4_999_801)])
     path = write(tmp_path / "aoi.geojson", shape)
-    summary = measure(scene, f"area.aoi={path}", "gate.threshold=0.9", "audit.tiles=6", "gate.ring=0")
+    summary = measure(scene, f"area.aoi={path}", "gate.threshold=0.9", "audit.tiles=6", "gate.ring=0", PLANAR)
     assert summary["tiles"]["negative"] > summary["tiles"]["audited"] == 6
     assert summary["area"]["observed"] == pytest.approx(100 * (shares_of(shape) * (pixels[0] != 0)).sum(), rel=1e-6)
     tiles = pq.read_table(tmp_path / "run/tiles.parquet").to_pylist()
@@ -125,7 +128,7 @@ def test_what_is_lost_is_told_of_the_area_of_interest(make_scene, measure, aoi, 
         raise ValueError("boom")
 
     monkeypatch.setattr(stage, "require_labels", fails)
-    summary = measure(make_scene(), f"area.aoi={aoi}", "gate.threshold=0", "audit.tiles=0")
+    summary = measure(make_scene(), f"area.aoi={aoi}", "gate.threshold=0", "audit.tiles=0", PLANAR)
     assert summary["status"] == "partial"
     assert summary["area"]["observed"] == 0
     assert summary["area"]["not_observed"] == pytest.approx(LAKE.area, rel=1e-9)
@@ -187,7 +190,9 @@ def test_zones_within_an_area_of_interest_sum_to_it(make_scene, measure, tmp_pat
     crs = {"type": "name", "properties": {"name": "EPSG:32633"}}
     path = tmp_path / "zones.geojson"
     path.write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": features}))
-    summary = measure(make_scene(), f"area.aoi={aoi}", f"area.zones={path}", "gate.threshold=0.3", "audit.tiles=2")
+    summary = measure(
+        make_scene(), f"area.aoi={aoi}", f"area.zones={path}", "gate.threshold=0.3", "audit.tiles=2", PLANAR
+    )
     rows, area = summary["zones"]["rows"], summary["area"]
     assert math.fsum(r["observed"] for r in rows) == pytest.approx(area["observed"], rel=1e-9)
     assert math.fsum(r["inside"] for r in rows) == pytest.approx(area["aoi"]["area"], rel=1e-9)
