@@ -31,7 +31,7 @@ def assess_run(folder: str, reference: Path) -> dict[str, Any]:
     import numpy as np
 
     from downstream.accuracy import assess
-    from flows.reference import compare, read_samples
+    from flows.reference import compare, judged, read_samples
     from flows.results import ledger_tiles
     from storage.run import Run
 
@@ -40,7 +40,7 @@ def assess_run(folder: str, reference: Path) -> dict[str, Any]:
     if summary is None:
         raise BadInput(f"{run.uri} is not finished: it has no areas yet. First: tilegate resume {run.uri}")
     mask = run.array("mask/0")
-    states = {(tile.row, tile.col): tile.state for tile in ledger_tiles(run)}
+    states = {(tile.row, tile.col): judged(tile) for tile in ledger_tiles(run)}
     found = compare(
         read_samples(reference, run.plan),
         run.plan,

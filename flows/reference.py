@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from storage.plan import RunPlan
 from tiling.errors import BadInput
+from tiling.record import TileRecord
 from tiling.state import State
 
 BACKGROUND = "background"
@@ -110,6 +111,11 @@ def compare(samples: Samples, plan: RunPlan, states: dict[tuple[int, int], State
         else:
             counts[found - 1 if found else -1, known.get(word.casefold(), -1)] += 1
     return Compared(names=names, counts=counts, dropped=dict(sorted(dropped.items())), others=tuple(others))
+
+
+def judged(tile: TileRecord) -> State:
+    """A tile's state; one that was screened out, as glass is, holds data and is background as a rejected one is."""
+    return State.NEGATIVE if tile.state is State.EMPTY and tile.valid_area > 0 else tile.state
 
 
 def map_class(shape: Any, plan: RunPlan, states: dict[tuple[int, int], State], read: ReadMask) -> int | str:

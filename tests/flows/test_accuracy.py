@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import shapely
+import tifffile
 from pyogrio import raw
 from pyproj import Transformer
 
@@ -122,3 +123,29 @@ def test_what_does_not_fit_is_refused(make_scene, measure, tilegate, tmp_path):
     one = write(tmp_path / "one.gpkg", shapely.points(xy[:1]), ["water"])
     assert "at least two per mapped class" in tilegate("accuracy", tmp_path / "run", one).err
     assert tilegate("accuracy", tmp_path / "run", tmp_path / "none.gpkg").code == 2
+
+
+def test_glass_that_was_screened_out_is_background(tilegate, tmp_path):
+    """A slide, a quarter of it tissue and brown; samples on glass agree with a map that says nothing there."""
+    slide = np.full((256, 256, 3), 245, "uint8")
+    slide[:128, :128] = (110, 70, 40)
+    tifffile.imwrite(
+        tmp_path / "slide.tif", slide, tile=(64, 64), photometric="rgb", resolution=(20_000, 20_000), resolutionunit=3
+    )
+    options = ("--set", "screen.min_tissue=0.5", "--set", "tile.size_px=64", "--set", "gate.threshold=0")
+    done = tilegate("run", tmp_path / "slide.tif", "--recipe", "dab", "--out", tmp_path / "run", "--json", *options)
+    assert done.json["tiles"]["empty"] == 12, done.err
+    places = {"dab": [(10, 10), (90, 40)], "glass": [(200, 30), (40, 200), (220, 220)]}
+    features = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Point", "coordinates": place},
+            "properties": {"objectType": "annotation", "classification": {"name": name}},
+        }
+        for name, many in places.items()
+        for place in many
+    ]
+    (tmp_path / "ref.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    found = tilegate("accuracy", tmp_path / "run", tmp_path / "ref.geojson", "--json").json
+    assert (found["samples"], found["dropped"]) == (5, {})
+    assert found["counts"]["map_by_reference"] == [[2, 0], [0, 3]]
