@@ -140,6 +140,12 @@ def require_same_pixels(folder: Path, truth: Truth) -> None:
 STORMS = [("http", (*PASSING, "slow")), ("http", ("cut",)), ("s3", PASSING)]
 
 
+def areas(ended):
+    """The summary's areas; the audit is drawn by the fingerprint, which holds the address, so other tiles are in it."""
+    block = ended.json["area"]
+    return block | {"audit": {key: value for key, value in block["audit"].items() if key != "chance"}}
+
+
 @pytest.mark.parametrize(("form", "kinds"), STORMS, ids=lambda x: x if isinstance(x, str) else "+".join(x))
 def test_a_source_in_a_storm_gives_the_same_pixels(world, truth, tmp_path, form, kinds):
     server = world.bucket if form == "s3" else world.web
@@ -148,7 +154,7 @@ def test_a_source_in_a_storm_gives_the_same_pixels(world, truth, tmp_path, form,
     faults = count(server)
     assert seen.code == 0, seen.err
     assert faults.total() >= 3, faults
-    assert seen.json["area"] == truth.json["area"]
+    assert areas(seen) == areas(truth)
     require_same_pixels(tmp_path / "run", truth)
     print(f"{form}: {faults.total()} faults {dict(faults)}, 0 pixels different, {seen.seconds:.1f} s")
 
@@ -278,7 +284,7 @@ def test_a_source_that_goes_for_good_is_finished_later(world, truth, tmp_path, k
     assert seen.json["area"]["not_observed"] > 0
     again = world.call("resume", tmp_path / "run", "--workers", 2, "--json")
     assert again.code == 0, again.err
-    assert again.json["area"] == truth.json["area"]
+    assert areas(again) == areas(truth)
     require_same_pixels(tmp_path / "run", truth)
 
 
