@@ -19,6 +19,7 @@ from flows.request import ImageRequest
 from flows.results import is_true, ledger_tiles
 from flows.zones import zones_block
 from storage.place import folder_at, settled
+from storage.plan import RESULTS_VERSION
 from storage.run import Run
 from tiling.errors import BadInput
 from tiling.source import MAX_PIXELS, SourceSpec
@@ -132,6 +133,12 @@ def report_run(folder: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         raise BadInput(
             f"{folder} is not finished: {gated} of {batches[0] * batches[1]} batches are gated, no summary yet. "
             f"Finish it with: tilegate resume {folder}"
+        )
+    if run.plan.results_version != RESULTS_VERSION:
+        raise BadInput(
+            f"{folder} was made by another version of tilegate (results version {run.plan.results_version}, this one "
+            f"makes {RESULTS_VERSION}), which may count otherwise: its files stay as they are. To work on it, measure "
+            "the image anew in another folder."
         )
     if not is_true(run, summary):
         raise BadInput(
