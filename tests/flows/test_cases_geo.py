@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +100,25 @@ def test_a_tile_has_the_same_mask_whether_its_neighbours_were_rejected(make_rgb:
         y, x = row["row"] * 128, row["col"] * 128
         whole, alone = (mask[y : y + 128, x : x + 128] for mask in masks)
         np.testing.assert_array_equal(alone, whole if row["state"] == "segmented" else 0)
+
+
+@pytest.mark.parametrize(
+    "turn", [(10, 0, 0, 10), (-10, 0, 0, -10), (8, 6, 6, -8)], ids=["south-up", "mirrored", "turned"]
+)
+def test_zones_find_their_pixels_however_the_image_lies(
+    make_scene: Any, measure: Any, tilegate: Any, tmp_path: Path, turn: tuple[int, int, int, int]
+) -> None:
+    """A zone drawn around columns 31 to 115 of rows 20 to 200, in metres of the map."""
+    a, b, d, e = turn
+    place = rasterio.Affine(a, b, 500_000, d, e, 5_000_000)
+    scene = make_scene(transform=place)
+    measure(scene, *EVERYTHING)
+    ring = [place @ corner for corner in ((31, 20), (115, 20), (115, 200), (31, 200), (31, 20))]
+    crs = {"type": "name", "properties": {"name": "EPSG:32633"}}
+    zone = {"type": "Feature", "properties": {"name": "z"}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    (tmp_path / "z.geojson").write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": [zone]}))
+    told = tilegate("zones", tmp_path / "run", tmp_path / "z.geojson", "--json")
+    assert told.code == 0, told.err
+    (row,) = told.json["rows"]
+    assert row["classes"][0]["pixels"] == pytest.approx(scene.water[20:200, 31:115].sum(), rel=1e-9)
+    assert row["observed"] == pytest.approx(180 * 84 * 100.0, rel=1e-9)

@@ -66,8 +66,8 @@ def test_a_feature_at_100_000_is_within_a_pixel_on_every_level(tiny_slide: MakeS
         seen = source.read(Window(y=0, x=left, height=plane.shape_px[0], width=640 // factor), plane)
         light = np.where(seen.valid, seen.data[0].clip(40) - 40.0, 0)
         rows, cols = np.indices(light.shape) + 0.5
-        assert (rows * light).sum() / light.sum() * factor == pytest.approx(32, abs=factor)
-        assert ((cols + left) * light).sum() / light.sum() * factor == pytest.approx(99_984, abs=factor)
+        assert (rows * light).sum() / light.sum() * factor == pytest.approx(32, abs=0.25 * factor)
+        assert ((cols + left) * light).sum() / light.sum() * factor == pytest.approx(99_984, abs=0.25 * factor)
 
 
 @pytest.mark.parametrize(
