@@ -52,9 +52,9 @@ def painted(where: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("compression", ["deflate", "jpeg"])
 def test_a_feature_at_100_000_is_within_a_pixel_on_every_level(tiny_slide: MakeSlide, compression: str) -> None:
-    """Levels of 25,000 and 6,250 px, rounded down: OpenSlide takes them for 4.00012 and 16.0005 times coarser."""
+    """Levels of 25,000 and 6,250 px, rounded down: OpenSlide takes them for 4.00006 and 16.0002 times coarser."""
     rgb = np.zeros((64, 100_003, 3), np.uint8)
-    rgb[16:48, 99_968:100_000] = 255
+    rgb[16:48, 99_936:99_968] = 255
     levels = [rgb[:, : 100_003 // k * k].reshape(64 // k, k, -1, k, 3).mean((1, 3)).astype(np.uint8) for k in (4, 16)]
     path = tiny_slide(rgb, levels=levels, compression=compression)
     with OpenSlide(path) as slide:
@@ -63,11 +63,11 @@ def test_a_feature_at_100_000_is_within_a_pixel_on_every_level(tiny_slide: MakeS
     for factor in (1, 4, 16):
         plane = plane_at(source.info, factor)
         left = plane.shape_px[1] - 640 // factor
-        seen = source.read(Window(y=0, x=left, height=plane.shape_px[0], width=640 // factor), plane)
-        light = np.where(seen.valid, seen.data[0].clip(40) - 40.0, 0)
+        window = Window(y=0, x=left, height=plane.shape_px[0], width=640 // factor - 1)  # the last is mixed with glass
+        light = source.read(window, plane).data[0].clip(40) - 40.0
         rows, cols = np.indices(light.shape) + 0.5
         assert (rows * light).sum() / light.sum() * factor == pytest.approx(32, abs=0.25 * factor)
-        assert ((cols + left) * light).sum() / light.sum() * factor == pytest.approx(99_984, abs=0.25 * factor)
+        assert ((cols + left) * light).sum() / light.sum() * factor == pytest.approx(99_952, abs=0.25 * factor)
 
 
 @pytest.mark.parametrize(
