@@ -57,6 +57,8 @@ def summary_text(summary: dict[str, Any], out: str, holes: list[str]) -> str:
         lines += ["", f"{'WARNING: ' if is_foreign(summary) else ''}the image is {domain_text(summary)}"]
     if "zones" in summary:
         lines += ["", *zone_lines(summary["zones"], summary)]
+    if tiles["empty"] == tiles["total"]:
+        lines += ["", "WARNING: every tile is empty: without data, or screened out (screen.min_tissue, max_nodata)."]
     if summary["status"] == "partial":
         lost = area_text(area["not_observed"], summary)
         lines += ["", f"PARTIAL: {lost} were not observed; the areas above say nothing about them.", *holes]

@@ -68,7 +68,7 @@ def rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
 def funnel_lines(summary: dict[str, Any]) -> list[tuple[str, int, str]]:
     """(state, tiles, meaning) in the order a tile meets them; the states sum to the grid."""
     meaning = {
-        "empty": "no data there, nothing run",
+        "empty": "no data there, or screened out; nothing run",
         "negative": "kept out by the gate",
         "positive": "let through and segmented",
         "unreadable": "could not be read: NOT observed",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -122,6 +123,18 @@ def _own_name(dataset: DatasetReader, index: int, uri: str, files: int) -> str:
     return f"band{index}"
 
 
+def _require_nodata(nodata: float | None, dtype: np.dtype[Any], uri: str) -> None:
+    """Raise BadInput for a value that no pixel can have: what it was to hide would count as data."""
+    if nodata is None or dtype.kind == "f":
+        return
+    limits = np.iinfo(dtype)
+    if not (float(nodata).is_integer() and limits.min <= nodata <= limits.max):
+        raise BadInput(
+            f"{uri} holds {dtype} pixels, from {limits.min} to {limits.max}: none of them can be nodata {nodata:g}, so "
+            "all would count as data. Give the value that the file really uses, such as 0 or 255."
+        )
+
+
 def info_of(datasets: Sequence[DatasetReader], bands: Sequence[Band], spec: SourceSpec) -> ImageInfo:
     """The image the files make together. Raises BadInput when its pixels have no known size."""
     first = datasets[0]
@@ -130,6 +143,7 @@ def info_of(datasets: Sequence[DatasetReader], bands: Sequence[Band], spec: Sour
     dtype = np.result_type(*(d.dtypes[b.index - 1] for d, b in zip(used, bands, strict=True)))
     if dtype.kind not in "uif":
         raise BadInput(f"{spec.uri} holds {dtype} pixels; only integers and floats can be gated")
+    _require_nodata(spec.nodata, dtype, spec.uri)
     own = [d.nodatavals[b.index - 1] for d, b in zip(used, bands, strict=True)]
     nodata = spec.nodata if spec.nodata is not None else own[0] if len(set(map(repr, own))) == 1 else None  # NaN != NaN
     masked = any(MaskFlags.all_valid not in d.mask_flag_enums[b.index - 1] for d, b in zip(used, bands, strict=True))

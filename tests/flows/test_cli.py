@@ -159,3 +159,16 @@ def test_doctor_finds_this_machine_fit(tilegate, tmp_path, monkeypatch):
     assert seen.code == 0, seen.out
     assert "ready" in seen.out
     assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_a_run_that_is_empty_says_so(tilegate, tmp_path):
+    """A slide of glass: nothing is wrong, and nothing was looked at."""
+    glass = np.full((256, 256, 3), 245, "uint8")
+    glass[0, :8] = (200, 90, 150)
+    tifffile.imwrite(
+        tmp_path / "glass.tif", glass, tile=(64, 64), photometric="rgb", resolution=(20_000, 20_000), resolutionunit=3
+    )
+    screen = ("--set", "screen.min_tissue=0.5", "--set", "tile.size_px=64")
+    seen = tilegate("run", tmp_path / "glass.tif", "--recipe", "dab", "--out", tmp_path / "run", *screen)
+    assert seen.code == 0, seen.err
+    assert "WARNING: every tile is empty: without data, or screened out" in seen.out

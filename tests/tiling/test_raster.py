@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.windows import Window as GdalWindow
 
+from tiling.errors import BadInput
 from tiling.info import PixelSize, Plane, native_plane, plane_at
 from tiling.open import open_source
 from tiling.source import Pixels, SourceSpec
@@ -102,6 +103,12 @@ def test_nodata_given_by_hand_replaces_the_files_own(tiny_raster: MakeRaster) ->
     path = tiny_raster(image, nodata=1)
     assert np.argwhere(~read(path).valid).tolist() == [[0, 0]]
     assert np.argwhere(~read(path, nodata=255).valid).tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize(("dtype", "nodata"), [("uint8", -9999), ("uint8", 256), ("int16", 0.5), ("uint16", np.nan)])
+def test_nodata_that_no_pixel_can_have_is_refused(tiny_raster: MakeRaster, dtype: str, nodata: float) -> None:
+    with pytest.raises(BadInput, match=f"holds {dtype} pixels, from .* all would count as data"):
+        read(tiny_raster(noise(dtype)), nodata=nodata)
 
 
 def test_an_internal_mask_counts(tiny_raster: MakeRaster) -> None:
