@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from flows import accuracy_command, audit_command, change_command, cli_models, cli_results
+from flows import accuracy_command, audit_command, cli_models, cli_results
+from flows.change import command as change_command
 from flows.stopping import leaving_on_signals
 from flows.supervise import supervise
 from tiling.address import Redacting, redacted
@@ -137,7 +138,7 @@ def demo(
     engine: EngineName = "prefect",
 ) -> None:
     """Make a scene and a slide with known areas, measure both through Prefect, and compare."""
-    from flows.demo import run_demo
+    from flows.demo.exhibits import run_demo
 
     run_demo(out, engine or "prefect")
 

@@ -38,8 +38,8 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Learn a gate or a segmenter from labelled data: a bundle with its card and its measured figures."""
-    from flows.training_commands import train as learn
-    from flows.training_display import evaluation_lines, usage_line
+    from flows.training.commands import train as learn
+    from flows.training.display import evaluation_lines, usage_line
 
     try:
         figures = learn(kind, data, recipe, tuple(changes), out, engine, quiet=as_json)
@@ -65,10 +65,10 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a gate or a segmenter on labelled data."""
-    from flows.evaluation import evaluate, write_evaluation
-    from flows.evaluation_tiles import Asked
+    from flows.evaluation.evaluate import evaluate, write_evaluation
+    from flows.evaluation.tiles import Asked
     from flows.out_folder import require_folder
-    from flows.training_display import evaluation_lines
+    from flows.training.display import evaluation_lines
 
     if out is not None:
         require_folder(out)

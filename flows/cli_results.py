@@ -27,7 +27,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write what a run found for other tools: mask or joined polygons."""
-    from flows.export_command import export_run, report_json, report_text
+    from flows.export.command import export_run, report_json, report_text
     from storage.run import Run
 
     found = export_run(run_folder, to, out, min_area, origin)
@@ -46,8 +46,8 @@ def zones(
 ) -> None:
     """Areas per zone of a run that is over, for any zones; nothing is run again, the run's folder is left as it is."""
     from flows.commands import zones_of_run
-    from flows.zones import zones_csv
-    from flows.zones_page import zone_lines
+    from flows.zones.areas import zones_csv
+    from flows.zones.page import zone_lines
 
     summary, block = zones_of_run(run_folder, file, name or None)
     if out is not None:

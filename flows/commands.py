@@ -17,7 +17,7 @@ from flows.progress import Silent
 from flows.recipe import Recipe
 from flows.request import ImageRequest
 from flows.results import is_true, ledger_tiles
-from flows.zones import zones_block
+from flows.zones.areas import zones_block
 from storage.place import folder_at, settled
 from storage.plan import RESULTS_VERSION
 from storage.run import Run

@@ -8,7 +8,7 @@ from typing import Any
 from flows.display import area_text, class_lines, domain_text, funnel_lines, is_foreign, observed_text
 from flows.progress import Progress
 from flows.span import SpanReport
-from flows.zones_page import zone_lines
+from flows.zones.page import zone_lines
 
 
 class LineProgress:

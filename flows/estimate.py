@@ -16,7 +16,7 @@ from flows.reading import read_tiles
 from flows.recipe import Recipe
 from flows.segment_stage import require_labels
 from flows.span import GATE_TILES_PER_SPAN, SEGMENT_TILES_PER_SPAN, cut_spans
-from flows.zones_aoi import split
+from flows.zones.aoi import split
 from storage.plan import RunPlan
 from tiling.record import TileRecord
 from tiling.source import SourceSpec

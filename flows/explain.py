@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from classifiers.protocol import Classifier
 from classifiers.rules import find_rule
-from flows.evaluation_tiles import require_made_for
+from flows.evaluation.tiles import require_made_for
 from flows.models import find_bundle, open_gate
 from tiling.errors import BadData, BadInput
 from tiling.grid import Tile
@@ -73,7 +73,7 @@ def explain(
 
     changes: --set data.…, how image files are read. Raises BadInput, before anything is written.
     """
-    from flows.training_recipe import changed, training_recipe
+    from flows.training.recipe import changed, training_recipe
 
     bundle = find_bundle(model, "gate")
     settings = training_recipe(changed({"kind": "gate", "model": {"name": "any"}}, changes), "--set").data

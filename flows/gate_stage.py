@@ -20,7 +20,7 @@ from flows.overlap import ahead, models
 from flows.reading import Readings, failed, hole, kind_of, read_batch, read_tiles
 from flows.span import BatchKey, SpanReport, TileKey, report_span
 from flows.stopping import checkpoint
-from flows.zones_aoi import split
+from flows.zones.aoi import split
 from storage.attempts import Attempts
 from storage.ledger import BatchRecord
 from storage.plan import RunPlan

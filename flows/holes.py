@@ -11,7 +11,7 @@ from typing import Any
 
 from downstream.summary import UNSEEN
 from flows.display import area_text
-from flows.zones_aoi import areas_of_interest
+from flows.zones.aoi import areas_of_interest
 from storage.plan import RunPlan
 from tiling.pixel_area import PixelAreas, window_area
 from tiling.record import TileRecord

@@ -17,7 +17,7 @@ from downstream.zones_aoi import Aoi
 from flows.domain import gate_bundle
 from flows.models import open_gate, open_segmenter
 from flows.recipe import Recipe
-from flows.zones_aoi import aoi_of, areas_of_interest
+from flows.zones.aoi import aoi_of, areas_of_interest
 from storage.plan import RunPlan
 from storage.run import Run
 from tiling.errors import BadInput

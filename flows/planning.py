@@ -18,7 +18,7 @@ from flows.models import gate_runtime, open_gate, open_segmenter, segmenter_runt
 from flows.overlap import begun, models
 from flows.recall import contracted
 from flows.recipe import Recipe
-from flows.zones_aoi import planned_aoi
+from flows.zones.aoi import planned_aoi
 from storage.plan import RunPlan
 from tiling.coarse import read_coarse
 from tiling.errors import BadInput

@@ -19,12 +19,12 @@ from downstream.summary import ClassArea, class_areas, funnel, merge_stages, obs
 from flows.audited import audit_block, audit_of
 from flows.display import convert
 from flows.domain import domain_block
-from flows.picture import draw_overview
+from flows.pages.picture import draw_overview
+from flows.pages.report import render_report
 from flows.plan_areas import plan_areas
 from flows.recipe import Recipe
-from flows.report import render_report
-from flows.zones import planned_zones, warnings_of, zones_block, zones_csv
-from flows.zones_aoi import aoi_block, areas_of_interest
+from flows.zones.aoi import aoi_block, areas_of_interest
+from flows.zones.areas import planned_zones, warnings_of, zones_block, zones_csv
 from storage.ledger import tiles_of
 from storage.plan import RunPlan
 from storage.run import Run

@@ -37,7 +37,7 @@ FENCES = {
     "zarr": ("storage/*",),
     "numcodecs": ("storage/shard.py",),
     "google_crc32c": ("storage/shard.py",),
-    "rasterio": ("tiling/raster*.py", "storage/*", "flows/demo_images.py"),
+    "rasterio": ("tiling/raster*.py", "storage/*", "flows/demo/images.py"),
     "openslide": ("tiling/slide.py",),
     "simplejpeg": ("tiling/slide*.py",),
     "highdicom": ("storage/dicom_*.py",),

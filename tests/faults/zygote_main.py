@@ -24,7 +24,7 @@ import zarr  # noqa: F401
 import flows.commands
 import flows.console
 import flows.estimate
-import flows.picture
+import flows.pages.picture
 import flows.pipeline
 import flows.recipe  # noqa: F401
 import tiling.raster

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from openslide import OpenSlide
 
 from flows.engine import LocalEngine
-from flows.export_command import export_run
+from flows.export.command import export_run
 from flows.pipeline import execute
 from flows.planning import make_plan
 from flows.progress import Silent

@@ -18,8 +18,8 @@ from rasterio.enums import Resampling
 from rasterio.transform import Affine, from_origin
 from rasterio.warp import reproject, transform_bounds
 
-from flows.change_dates import date_of
-from flows.change_display import change_text
+from flows.change.dates import date_of
+from flows.change.display import change_text
 
 EVERYTHING = ("gate.threshold=0", "audit.tiles=0")
 PLANAR = (*EVERYTHING, "area.method=planar")  # for truths by pencil
@@ -82,7 +82,7 @@ def test_windows_do_not_change_a_bit(make_scene, measure, tmp_path, tilegate, mo
     measure(make_scene(name="a.tif", **geographic), *EVERYTHING, out="a")
     measure(move_lakes(make_scene(name="b.tif", **geographic)), *EVERYTHING, out="b")
     whole = tilegate("change", tmp_path / "a", tmp_path / "b", "--json").json
-    monkeypatch.setattr("flows.change.WINDOW_PX", 1)
+    monkeypatch.setattr("flows.change.compare.WINDOW_PX", 1)
     pieces = tilegate("change", tmp_path / "a", tmp_path / "b", "--json").json
     assert pieces["matrix"]["pixels"] == whole["matrix"]["pixels"]
     assert water(pieces)["gained"]["area"] == pytest.approx(water(whole)["gained"]["area"], rel=1e-13)

@@ -88,7 +88,7 @@ def test_only_runs_are_told_to_be_resumed(tilegate, tmp_path, monkeypatch, comma
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    for place in ("flows.commands.resume_run", "flows.training_commands.train", "flows.evaluation.evaluate"):
+    for place in ("flows.commands.resume_run", "flows.training.commands.train", "flows.evaluation.evaluate.evaluate"):
         monkeypatch.setattr(place, full)
     words = {"resume": [tmp_path], "train": ["gate", tmp_path, "--out", "x"], "evaluate": ["gate", "ndwi", tmp_path]}
     seen = tilegate(command, *words[command])

@@ -8,7 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.curves import BOTTOM_PX, HEIGHT_PX, LEFT_PX, RIGHT_PX, TOP_PX, WIDTH_PX, Axis, Line, chart, legend, ticks
+from flows.pages.curves import (
+    BOTTOM_PX,
+    HEIGHT_PX,
+    LEFT_PX,
+    RIGHT_PX,
+    TOP_PX,
+    WIDTH_PX,
+    Axis,
+    Line,
+    chart,
+    legend,
+    ticks,
+)
 
 UNIT = Axis(label="recall", percent=True)
 

@@ -10,7 +10,7 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 
-from flows.demo_images import DAB_CUT_OD, SCENE_BANDS, SceneTruth, SlideTruth, make_scene, make_slide
+from flows.demo.images import DAB_CUT_OD, SCENE_BANDS, SceneTruth, SlideTruth, make_scene, make_slide
 
 SIDE = 1024
 

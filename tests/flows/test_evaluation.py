@@ -11,11 +11,11 @@ from PIL import Image
 
 from classifiers.labels.sample import UNLABELLED, LabelledTiles, Sample
 from classifiers.protocol import FakeClassifier, ModelId
-from flows.evaluation_figures import FIGURES, calibration_figures, gate_evaluated, grouped
-from flows.evaluation_tiles import aligned, grouped_as_learnt, require_fit
+from flows.evaluation.figures import FIGURES, calibration_figures, gate_evaluated, grouped
+from flows.evaluation.tiles import aligned, grouped_as_learnt, require_fit
 from flows.models import find_bundle
-from flows.training import let_go
-from flows.training_recipe import load_training_recipe
+from flows.training.recipe import load_training_recipe
+from flows.training.stages import let_go
 from tiling.errors import BadInput
 from tiling.info import PixelSize
 
@@ -188,7 +188,7 @@ def test_folders_named_as_people_do_fit_a_bundle_of_one_class(tmp_path, tilegate
 def test_groups_are_those_the_bundle_was_made_with(tmp_path, monkeypatch):
     bundle = find_bundle("forest", "gate")
     recipe = load_training_recipe("idc")
-    monkeypatch.setattr("flows.evaluation_tiles.made_with", lambda _: recipe)
+    monkeypatch.setattr("flows.evaluation.tiles.made_with", lambda _: recipe)
     tiles = labelled(
         names=["0/8863_idx5_x1_y1_class0.png", "1/8863_idx5_x51_y1_class1.png", "1/9_idx5_x1_y1_class1.png"]
     )

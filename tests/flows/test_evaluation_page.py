@@ -19,10 +19,10 @@ from classifiers.measuring.gate_metrics import by_group, gate_metrics
 from classifiers.measuring.mask_metrics import mask_metrics
 from classifiers.measuring.ranking import curve
 from classifiers.measuring.robustness import RobustnessRow
-from flows.curves import BOTTOM_PX, HEIGHT_PX, LEFT_PX, RIGHT_PX, TOP_PX, WIDTH_PX
-from flows.evaluation_charts import group_areas
-from flows.evaluation_page import evaluation_page
-from flows.tile_pictures import TilePicture
+from flows.evaluation.charts import group_areas
+from flows.evaluation.page import evaluation_page
+from flows.pages.curves import BOTTOM_PX, HEIGHT_PX, LEFT_PX, RIGHT_PX, TOP_PX, WIDTH_PX
+from flows.pages.tile_pictures import TilePicture
 
 DASH = "\N{EN DASH}"
 

@@ -19,8 +19,8 @@ from rasterio.features import rasterize, shapes
 from rasterio.transform import Affine, from_origin
 
 from flows.engine import LocalEngine
-from flows.export_command import export_run
-from flows.export_registry import FORMATS
+from flows.export.command import export_run
+from flows.export.registry import FORMATS
 from flows.pipeline import execute
 from flows.planning import make_plan
 from flows.progress import Silent

@@ -26,9 +26,9 @@ from pystac.extensions.projection import ProjectionExtension
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
 from flows.engine import LocalEngine
-from flows.export_job import ExportJob, ExportReport
-from flows.export_stac import export_stac
-from flows.export_standards import STANDARDS
+from flows.export.job import ExportJob, ExportReport
+from flows.export.stac import export_stac
+from flows.export.standards import STANDARDS
 from flows.pipeline import execute
 from flows.planning import make_plan
 from flows.progress import Silent

@@ -9,10 +9,10 @@ import pytest
 import zarr
 from PIL import Image
 
-from flows.picture import COLOURS, HEAD_PX, MARGIN_PX
+from flows.pages.picture import COLOURS, HEAD_PX, MARGIN_PX
+from flows.pages.thumbnail import small_mask
 from flows.recipe import bundled_recipes, load_recipe
 from flows.results import ledger_tiles
-from flows.thumbnail import small_mask
 from storage.run import Run
 from tiling.errors import BadInput
 from tiling.state import State

@@ -8,7 +8,7 @@ import pytest
 from affine import Affine
 from shapely.geometry import Point, shape
 
-from flows.stac_footprint import footprint
+from flows.export.stac_footprint import footprint
 from tiling.info import ImageInfo, PixelSize
 
 

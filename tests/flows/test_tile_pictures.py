@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from classifiers.labels.sample import UNLABELLED, LabelledTiles, Sample
-from flows.tile_pictures import GAP_PX, gallery, gate_pictures, mask_pictures, worst_masks, worst_tiles
+from flows.pages.tile_pictures import GAP_PX, gallery, gate_pictures, mask_pictures, worst_masks, worst_tiles
 from tiling.info import PixelSize
 
 

@@ -19,9 +19,9 @@ from classifiers.labels.sample import LabelledTiles, Sample
 from classifiers.training.lesson import FakeWatcher
 from flows.models import open_gate, open_segmenter
 from flows.stopping import Stopped
-from flows.training import fit_stage, let_go, prepare_stage
-from flows.training_defaults import suited
-from flows.training_recipe import load_training_recipe, training_recipe
+from flows.training.defaults import suited
+from flows.training.recipe import load_training_recipe, training_recipe
+from flows.training.stages import fit_stage, let_go, prepare_stage
 from tiling.errors import BadInput
 from tiling.grid import TileGrid
 from tiling.info import PixelSize
@@ -170,14 +170,14 @@ def test_a_stopped_training_goes_on_from_its_last_epoch(folders, tilegate, tmp_p
 
     command = ("train", "gate", folders, "--engine", "local", *settings(*TINY))
     assert tilegate(*command, "--out", tmp_path / "unbroken").code == 0
-    monkeypatch.setattr("flows.training_commands.watcher_for_people", Stopping)
+    monkeypatch.setattr("flows.training.commands.watcher_for_people", Stopping)
     stopped = tilegate(*command, "--out", tmp_path / "broken")
     assert stopped.code == 128 + 15
     assert "the same command goes on from the last epoch" in stopped.err
     assert not (tmp_path / "broken" / "bundle.json").exists()
 
     watcher = Patient()
-    monkeypatch.setattr("flows.training_commands.watcher_for_people", lambda: watcher)
+    monkeypatch.setattr("flows.training.commands.watcher_for_people", lambda: watcher)
     assert tilegate(*command, "--out", tmp_path / "broken").code == 0
     assert [report.epoch for report in watcher.reports] == [3]
     assert learnt(tmp_path / "broken") == learnt(tmp_path / "unbroken")
@@ -352,7 +352,7 @@ def test_two_do_not_train_in_one_folder(folders, tilegate, tmp_path):
 def test_threads_of_torch_are_told_to_sleep_before_it_is_imported(tmp_path):
     """In a process of its own: nothing here may have imported it before."""
     code = (
-        "import os, sys\nfrom flows.training_commands import train\n"
+        "import os, sys\nfrom flows.training.commands import train\n"
         "class Told:\n"
         "    def find_spec(self, name, *_):\n"
         "        if name == 'torch': print(os.environ['OMP_WAIT_POLICY'], os.environ['GOMP_SPINCOUNT']); os._exit(0)\n"

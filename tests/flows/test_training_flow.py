@@ -13,8 +13,8 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 
-from flows.training_flow import ArtifactWatcher, fit_task, train_model
-from flows.training_recipe import training_recipe
+from flows.training.flow import ArtifactWatcher, fit_task, train_model
+from flows.training.recipe import training_recipe
 
 pytestmark = pytest.mark.prefect
 RECIPE = training_recipe(
@@ -97,7 +97,7 @@ def test_a_retry_goes_on_after_the_last_epoch(folders, tmp_path, monkeypatch):
 
 def test_bad_data_is_not_tried_again(folders, tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr("flows.training_flow.prepare_stage", lambda *_: calls.append(1) or {}["none"])
+    monkeypatch.setattr("flows.training.flow.prepare_stage", lambda *_: calls.append(1) or {}["none"])
     assert train(folders, tmp_path / "gate").is_failed()
     assert len(calls) == 1
     monkeypatch.undo()

@@ -8,14 +8,14 @@ import tomllib
 import pytest
 
 from classifiers.training.settings import AugmentSettings, ClassicalSettings, FitSettings, NetworkSettings
-from flows.training_recipe import (
+from flows.training.recipe import (
     ENCODER,
     as_json,
     bundled_training_recipes,
     load_training_recipe,
     training_recipe,
 )
-from flows.training_record import FILE
+from flows.training.record import FILE
 from tiling.errors import BadInput
 
 PLAIN = {"kind": "gate", "model": {"name": "any"}}

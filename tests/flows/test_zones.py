@@ -25,7 +25,7 @@ from shapely.geometry import mapping
 from downstream.zones import load_zones
 from flows.recipe import load_recipe
 from flows.results import ledger_tiles
-from flows.zones import zones_block
+from flows.zones.areas import zones_block
 from storage.run import Run
 
 PLANAR = "area.method=planar"

@@ -1,0 +1,1 @@
+"""Training as stages of plain values, and as a flow."""

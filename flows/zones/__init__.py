@@ -1,0 +1,1 @@
+"""Areas per zone of a run."""
