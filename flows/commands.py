@@ -11,6 +11,8 @@ from downstream.zones import load_zones
 from flows.console import note, progress_for_people
 from flows.engine import LocalEngine
 from flows.holes import holes_of
+from flows.job import prepare
+from flows.overlap import models
 from flows.pipeline import execute
 from flows.planning import draft_plan, make_plan
 from flows.progress import Silent
@@ -114,6 +116,7 @@ def run_local(
 ) -> dict[str, Any]:
     """Threads of this process, with progress bars. aoi: see make_plan."""
     plan, engine = make_plan(spec, recipe, aoi), LocalEngine(workers)
+    models().submit(prepare, plan)
     with closing(Silent() if quiet else progress_for_people()) as progress:
         return execute(plan, out, engine, progress)
 

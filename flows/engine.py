@@ -10,8 +10,6 @@ from threading import Event
 from typing import Protocol, TypeVar
 
 from flows.gate_stage import gate_span
-from flows.job import prepare
-from flows.overlap import models
 from flows.segment_stage import segment_span
 from flows.span import BatchKey, SegmentBatch, SpanReport
 from flows.stopping import heeding
@@ -41,8 +39,6 @@ class LocalEngine:
 
     def gate(self, run_path: str, spans: Sequence[list[BatchKey]]) -> Iterator[SpanReport]:
         """See Engine."""
-        if spans:
-            models().submit(prepare, run_path)
         return self._in_threads(gate_span, run_path, spans)
 
     def segment(self, run_path: str, spans: Sequence[list[SegmentBatch]]) -> Iterator[SpanReport]:

@@ -19,7 +19,6 @@ from flows.models import open_gate, open_segmenter
 from flows.recipe import Recipe
 from flows.zones.aoi import aoi_of, areas_of_interest
 from storage.plan import RunPlan
-from storage.run import Run
 from tiling.errors import BadInput
 from tiling.info import ImageInfo, Plane
 from tiling.open import open_source
@@ -80,9 +79,8 @@ class Job:
         return [self.plan.image.bands.index(name) for name in model.bands]
 
 
-def prepare(run_path: str) -> None:
+def prepare(plan: RunPlan) -> None:
     """Compile the segmenter for the tiles it will get, while the gate works; what goes wrong shows at its first tile."""
-    plan = Run.open(run_path).plan
     recipe = Recipe.model_validate(plan.recipe)
     with suppress(Exception):
         segmenter = open_segmenter(recipe.segment.model, recipe.segment.cut, recipe.segment.runtime)
