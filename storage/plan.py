@@ -73,7 +73,7 @@ class RunPlan:
         plain = to_json(self)
         plain["recipe"] = _finding(plain["recipe"])
         aoi = {} if self.aoi is None else {"aoi": hashlib.sha256(self.aoi.encode()).hexdigest()}
-        image = {key: value for key, value in plain["image"].items() if key != "uri"}
+        image = {key: value for key, value in plain["image"].items() if key not in ("uri", "origin_px")}
         kept = ("identity", "fine", "grid", "gate_tile_px", "classes", "models", "recipe", "results_version")
         given = {key: plain["source"][key] for key in ("bands", "nodata")}
         return {**{key: plain[key] for key in kept}, **given, **aoi, "image": image}
@@ -162,6 +162,7 @@ def _image(image: dict[str, Any]) -> ImageInfo:
         **{
             **image,
             "shape_px": _pair(image["shape_px"]),
+            "origin_px": _pair(image.get("origin_px", (0, 0))),
             "bands": tuple(image["bands"]),
             "nodata": _number(image["nodata"]),
             "pixel_size": PixelSize(**image["pixel_size"]),

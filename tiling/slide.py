@@ -92,6 +92,7 @@ class SlideSource:
             crs=None,
             may_hide_data=True,  # a tile that is not stored is transparent, and may be missing from one level only
             reader=self._reader(),
+            origin_px=(self._bounds.y, self._bounds.x),
         )
 
     def _reader(self) -> Reader:
