@@ -18,6 +18,11 @@ from tiling.info import ImageInfo, Plane
 
 UNITS = {"m": "meter", "um": "micrometer"}
 """Names of OME-NGFF, which are those of UDUNITS-2."""
+_COARSER = {
+    True: {"type": "mean", "metadata": {"description": "means of the finer pixels that hold data"}},
+    False: {"type": "nearest", "metadata": {"description": "the finest label at the middle of each pixel"}},
+}
+"""How coarser levels of images (True) and of labels came to be, which OME-NGFF 0.5 says should be told."""
 _CONVENTIONS = {
     "multiscales": ("d35379db-88df-4056-af3a-620245f8e347", "Multiscale layout of zarr datasets"),
     "proj": ("f17cb550-5864-4468-aeb7-f3180cfb622f", "Coordinate reference system information for geospatial data"),
@@ -52,7 +57,7 @@ def ome_image(plan: RunPlan, planes: Mapping[str, Plane], channel: str | None = 
         for path, plane in planes.items()
     ]
     leading = [{"name": channel, "type": "channel"}] if channel else []
-    image = {"name": plan.name, "axes": leading + axes, "datasets": datasets, "type": "mean" if channel else "nearest"}
+    image = {"name": plan.name, "axes": leading + axes, "datasets": datasets, **_COARSER[channel is not None]}
     return {"version": "0.5", "multiscales": [image]}
 
 
