@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 import tifffile
 import zarr
@@ -100,6 +101,24 @@ def test_the_plane_of_an_ome_tiff_has_a_position(scanned: Path) -> None:
     assert plane["PositionXUnit"] == plane["PositionYUnit"] == "µm"
     size = np.array([pixels["PhysicalSizeY"], pixels["PhysicalSizeX"]])
     assert (middle(held) + 0.5) * size + [plane["PositionY"], plane["PositionX"]] == pytest.approx(MIDDLE_UM)
+
+
+def test_frames_of_a_dicom_segmentation_lie_where_they_are_on_the_slide(scanned: Path) -> None:
+    """In mm: a pixel of a frame is at the frame's offset, rows and columns apart by the spacing."""
+    file = pydicom.dcmread(export_run(str(scanned), "dicom-seg").path)
+    (frame,) = file.PerFrameFunctionalGroupsSequence
+    (place,), (measures,) = (
+        frame.PlanePositionSlideSequence,
+        file.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence,
+    )
+    assert (place.RowPositionInTotalImagePixelMatrix, place.ColumnPositionInTotalImagePixelMatrix) == (1, 1)
+    offset = [float(place.YOffsetInSlideCoordinateSystem), float(place.XOffsetInSlideCoordinateSystem)]
+    assert offset == pytest.approx([0.033, 0.052])
+    (origin,) = file.TotalPixelMatrixOriginSequence
+    assert float(origin.YOffsetInSlideCoordinateSystem) == pytest.approx(0.033)
+    spacing = np.array([float(mm) for mm in measures.PixelSpacing])
+    found = (middle(file.pixel_array.reshape(512, 512) == 1) + 0.5) * spacing + offset
+    assert found * 1000 == pytest.approx(MIDDLE_UM)
 
 
 def test_plans_of_before_are_the_same_runs_and_say_nothing(tiny_plan: Callable[..., RunPlan]) -> None:
