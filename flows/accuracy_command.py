@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tiling.errors import BadInput
+
+if TYPE_CHECKING:
+    from downstream.accuracy import ClassAccuracy
+    from flows.reference import Compared
+    from storage.run import Run
 
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="Folder of a run, or s3://BUCKET/PREFIX.")]
 Reference = Annotated[
@@ -28,49 +33,53 @@ def accuracy(run_folder: RunFolder, reference: Reference, as_json: AsJson = Fals
 
 def assess_run(folder: str, reference: Path) -> dict[str, Any]:
     """Areas in m2 or um2 with standard errors, accuracies, counts, and what was left out. Raises BadInput."""
-    import numpy as np
-
     from downstream.accuracy import assess
-    from flows.reference import compare, judged, read_samples
-    from flows.results import ledger_tiles
     from storage.run import Run
 
     run = Run.open(folder)
     summary = run.summary()
     if summary is None:
         raise BadInput(f"{run.uri} is not finished: it has no areas yet. First: tilegate resume {run.uri}")
-    mask = run.array("mask/0")
-    states = {(tile.row, tile.col): judged(tile) for tile in ledger_tiles(run)}
-    found = compare(
-        read_samples(reference, run.plan),
-        run.plan,
-        states,
-        lambda y, x, height, width: np.asarray(mask[y : y + height, x : x + width]),
-    )
-    mapped = [row["mapped"] for row in summary["area"]["classes"]]
-    rest = max(summary["area"]["observed"] - sum(mapped), 0.0)
-    result = assess(found.names, found.counts, [*mapped, rest])
+    area, found = summary["area"], compared(run, reference)
+    mapped = [row["mapped"] for row in area["classes"]]
+    result = assess(found.names, found.counts, [*mapped, max(area["observed"] - sum(mapped), 0.0)])
     return {
-        "unit": summary["area"]["unit"],
-        "display_unit": summary["area"]["display_unit"],
-        "observed": summary["area"]["observed"],
-        "not_observed": summary["area"]["not_observed"],
+        **{key: area[key] for key in ("unit", "display_unit", "observed", "not_observed")},
         "samples": int(found.counts.sum()),
         "dropped": found.dropped,
         "counted_as_background": list(found.others),
         "counts": {"map_by_reference": found.counts.tolist(), "classes": list(found.names)},
         "overall_accuracy": pair(result.overall),
-        "classes": [
-            {
-                "name": each.name,
-                "mapped": each.mapped,
-                "area": each.area.value,
-                "area_standard_error": each.area.error,
-                "users_accuracy": pair(each.users),
-                "producers_accuracy": pair(each.producers),
-            }
-            for each in result.classes
-        ],
+        "classes": [class_row(each) for each in result.classes],
+    }
+
+
+def compared(run: Run, reference: Path) -> Compared:
+    """The samples of a file beside the run's mask. Raises BadInput."""
+    import numpy as np
+
+    from flows.reference import compare, judged, read_samples
+    from flows.results import ledger_tiles
+
+    mask = run.array("mask/0")
+    states = {(tile.row, tile.col): judged(tile) for tile in ledger_tiles(run)}
+    return compare(
+        read_samples(reference, run.plan),
+        run.plan,
+        states,
+        lambda y, x, height, width: np.asarray(mask[y : y + height, x : x + width]),
+    )
+
+
+def class_row(each: ClassAccuracy) -> dict[str, Any]:
+    """One entry of `classes`."""
+    return {
+        "name": each.name,
+        "mapped": each.mapped,
+        "area": each.area.value,
+        "area_standard_error": each.area.error,
+        "users_accuracy": pair(each.users),
+        "producers_accuracy": pair(each.producers),
     }
 
 

@@ -21,6 +21,7 @@ from prefect.states import Completed
 
 from flows.display import area_text, bound_text, domain_text, funnel_lines, is_foreign, observed_text, rows
 from flows.holes import hole_rows, holes_of
+from flows.objective import objective_warning
 from flows.progress import Progress
 from flows.results import ledger_tiles
 from flows.span import SpanReport
@@ -108,6 +109,7 @@ def summary_markdown(summary: dict[str, Any], out: str) -> str:
     lines = [
         f"# {summary['recipe']}: {Path(summary['image']['uri']).name}",
         *([f"**PARTIAL**: {area_text(area['not_observed'], summary)} not observed"] if area["not_observed"] else []),
+        *([f"**Two pixel sizes**: {told}"] if (told := objective_warning(summary["image"])) else []),
         *([f"**A strange image**: it is {domain_text(summary)}"] if is_foreign(summary) else []),
         "| class | mapped | may be missed by the gate (95 %) |\n|---|---|---|\n"
         + "\n".join(

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from flows.display import area_text, class_lines, domain_text, funnel_lines, is_foreign, observed_text
+from flows.objective import objective_warning
 from flows.progress import Progress
 from flows.span import SpanReport
 from flows.zones.page import zone_lines
@@ -53,6 +54,8 @@ def summary_text(summary: dict[str, Any], out: str, holes: list[str]) -> str:
         *(f"{count:>12,}  {name:10} {text}" for name, count, text in funnel_lines(summary) if count),
         f"{tiles['total']:>12,}  tiles      ({tiles['audited']:,} of the negatives audited)",
     ]
+    if objective := objective_warning(summary["image"]):
+        lines += ["", f"WARNING: {objective}"]
     if summary.get("domain", {}).get("tiles"):
         lines += ["", f"{'WARNING: ' if is_foreign(summary) else ''}the image is {domain_text(summary)}"]
     if "zones" in summary:

@@ -11,6 +11,7 @@ import numpy as np
 from downstream.audit import promised, tiles_for
 from flows.gate_stage import gate_tiles, read_of_interest
 from flows.job import Job, open_job
+from flows.objective import image_block, objective_warning
 from flows.planning import draft_plan
 from flows.reading import read_tiles
 from flows.recipe import Recipe
@@ -55,6 +56,7 @@ def estimate(spec: SourceSpec, recipe: Recipe) -> dict[str, Any]:
         "seconds": {"gate_per_tile": gate_s, "segment_per_tile": segment_s, "workers": workers},
         "minutes": (tiles * gate_s + expensive * segment_s) / workers / 60,
         "gate_threshold": plan.recipe["gate"]["threshold"],
+        "warnings": [warning for warning in (objective_warning(image_block(plan.image)),) if warning],
     }
 
 
@@ -128,6 +130,7 @@ def estimate_lines(found: dict[str, Any]) -> list[str]:
         f"(seen on {share['sampled_tiles']:,} tiles); {audit_promise(found['audit'])}",
         *audit_table(found["audit"]),
         f"expected: {found['minutes']:.2g} minutes on {found['seconds']['workers']} workers",
+        *(f"WARNING: {warning}" for warning in found["warnings"]),
     ]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from flows.alone import gate_alone, segment_alone
 from flows.domain import heed, judge_run, require_domain
 from flows.engine import Engine
+from flows.objective import warn_of_objective
 from flows.progress import Progress
 from flows.recipe import Recipe
 from flows.results import finished, publish, with_zones
@@ -33,6 +34,7 @@ def execute(plan: RunPlan, out: str | Path, engine: Engine, progress: Progress) 
         summary = finished(run)
         if summary is not None:
             return with_zones(run, summary)
+        warn_of_objective(plan, progress)
         gated = gate_stage(run, engine, progress)
         gate_s = time.monotonic() - started
         found = judge_run(plan, recipe, gated)

@@ -19,6 +19,7 @@ from downstream.summary import ClassArea, class_areas, funnel, merge_stages, obs
 from flows.audited import audit_block, audit_of
 from flows.display import convert
 from flows.domain import domain_block
+from flows.objective import image_block
 from flows.pages.picture import draw_overview
 from flows.pages.report import render_report
 from flows.plan_areas import plan_areas
@@ -153,8 +154,7 @@ def summarise(
             "uri": image.uri,
             "kind": image.kind,
             "shape_px": list(image.shape_px),
-            "pixel_size": [image.pixel_size.y, image.pixel_size.x],
-            "unit": image.pixel_size.unit,
+            **image_block(image),
             "crs": crs_name(image.crs),
             "reader": image.reader,
         },

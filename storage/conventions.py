@@ -1,7 +1,8 @@
 """Where the planes of a run lie, in the words of OME-NGFF 0.5 and of the Zarr conventions that GeoZarr is made of. Pure.
 
 OME-NGFF 0.5: https://ngff.openmicroscopy.org/0.5/. Zarr conventions: https://github.com/zarr-conventions, `multiscales`,
-`proj` and `spatial`, each at its tag v0.1. All of it is read beside the data and changes none of it.
+`proj` and `spatial`, each at its tag v0.1; of slides, which have no CRS, all but `proj`. All of it is read beside the
+data and changes none of it.
 """
 
 from __future__ import annotations
@@ -13,10 +14,15 @@ from affine import Affine
 
 from storage.layout import FINE, GATE, MASK, ArrayLayout
 from storage.plan import RunPlan
-from tiling.info import Plane
+from tiling.info import ImageInfo, Plane
 
 UNITS = {"m": "meter", "um": "micrometer"}
 """Names of OME-NGFF, which are those of UDUNITS-2."""
+_COARSER = {
+    True: {"type": "mean", "metadata": {"description": "means of the finer pixels that hold data"}},
+    False: {"type": "nearest", "metadata": {"description": "the finest label at the middle of each pixel"}},
+}
+"""How coarser levels of images (True) and of labels came to be, which OME-NGFF 0.5 says should be told."""
 _CONVENTIONS = {
     "multiscales": ("d35379db-88df-4056-af3a-620245f8e347", "Multiscale layout of zarr datasets"),
     "proj": ("f17cb550-5864-4468-aeb7-f3180cfb622f", "Coordinate reference system information for geospatial data"),
@@ -31,7 +37,7 @@ def root_attributes(plan: RunPlan) -> dict[str, Any]:
 
 
 def array_attributes(plan: RunPlan, layout: ArrayLayout) -> dict[str, Any]:
-    """What an array says of itself, so that it can be opened alone; {} for slides and bare pixels."""
+    """What an array says of itself, so that it can be opened alone; where it lies unless its pixels are bare."""
     plane = plan.gate_plane if layout.name == GATE else plan.fine
     classes = {"tilegate:classes": ["background", *plan.classes]} if layout.name == MASK else {}
     return _geo_array(plan, plane) | classes
@@ -41,7 +47,8 @@ def ome_image(plan: RunPlan, planes: Mapping[str, Plane], channel: str | None = 
     """OME-NGFF 0.5 `ome` of an image. planes: by path, the finest first. channel: name of the first axis, None = (y, x).
 
     Sizes are those of the ground or the glass; for a geographic CRS at the image's centre, exact places are under
-    `spatial:transform`. The middle of the finest plane's first pixel is the origin, so that levels lie on each other.
+    `spatial:transform`. The middle of the finest plane's first pixel would be the origin, so that levels lie on each
+    other; what was scanned of a slide (openslide.bounds) lies as far from it as from the slide's corner.
     """
     first, unit = next(iter(planes.values())), UNITS[plan.image.pixel_size.unit]
     axes = [{"name": name, "type": "space", "unit": unit} for name in ("y", "x")]
@@ -50,7 +57,7 @@ def ome_image(plan: RunPlan, planes: Mapping[str, Plane], channel: str | None = 
         for path, plane in planes.items()
     ]
     leading = [{"name": channel, "type": "channel"}] if channel else []
-    image = {"name": plan.name, "axes": leading + axes, "datasets": datasets, "type": "mean" if channel else "nearest"}
+    image = {"name": plan.name, "axes": leading + axes, "datasets": datasets, **_COARSER[channel is not None]}
     return {"version": "0.5", "multiscales": [image]}
 
 
@@ -59,41 +66,60 @@ def _transformations(plan: RunPlan, plane: Plane, first: Plane, channel: bool) -
     size, origin = native.times(plane.scale), native.times(first.scale)
     leading = channel * [1.0], channel * [0.0]
     scale: dict[str, Any] = {"type": "scale", "scale": [*leading[0], size.y, size.x]}
-    moved = [*leading[1], (size.y - origin.y) / 2, (size.x - origin.x) / 2]
+    y, x = plan.image.origin_px
+    moved = [*leading[1], y * native.y + (size.y - origin.y) / 2, x * native.x + (size.x - origin.x) / 2]
     return [scale, {"type": "translation", "translation": moved}] if any(moved) else [scale]
 
 
 def geo_group(plan: RunPlan, planes: Mapping[str, Plane], method: str = "average") -> dict[str, Any]:
-    """`multiscales`, `proj:` and `spatial:` of a group of planes; {} for slides and bare pixels.
+    """`multiscales`, `proj:` and `spatial:` of a group of planes; {} for bare pixels.
 
     Shape and transform stand at each level and only there, as the spatial convention asks. No level is derived from
     another: each was read from the image.
     """
-    if plan.image.transform is None or plan.image.crs is None:
+    transform = place_of(plan.image)
+    if transform is None:
         return {}
     first = next(iter(planes.values()))
-    levels = [{"asset": path, **_place(plan.image.transform, plane)} for path, plane in planes.items()]
+    levels = [{"asset": path, **_place(transform, plane)} for path, plane in planes.items()]
     return {
-        "zarr_conventions": [_registered(name) for name in ("multiscales", "proj", "spatial")],
+        "zarr_conventions": [_registered(name) for name in ("multiscales", *_named(plan.image))],
         "multiscales": {"layout": levels, "resampling_method": method},
-        **crs_attributes(plan.image.crs),
+        **_crs(plan.image),
         "spatial:dimensions": ["y", "x"],
-        "spatial:bbox": _bounds(plan.image.transform, first),
+        "spatial:bbox": _bounds(transform, first),
         "spatial:registration": "pixel",
     }
 
 
 def _geo_array(plan: RunPlan, plane: Plane) -> dict[str, Any]:
-    if plan.image.transform is None or plan.image.crs is None:
+    transform = place_of(plan.image)
+    if transform is None:
         return {}
     return {
-        "zarr_conventions": [_registered(name) for name in ("proj", "spatial")],
-        **crs_attributes(plan.image.crs),
+        "zarr_conventions": [_registered(name) for name in _named(plan.image)],
+        **_crs(plan.image),
         "spatial:dimensions": ["y", "x"],
-        **_place(plan.image.transform, plane),
-        "spatial:bbox": _bounds(plan.image.transform, plane),
+        **_place(transform, plane),
+        "spatial:bbox": _bounds(transform, plane),
         "spatial:registration": "pixel",
     }
+
+
+def place_of(image: ImageInfo) -> Affine | None:
+    """Pixel edges (x, y) to the CRS; of slides to um from the whole slide's corner, y downwards; None for bare pixels."""
+    if image.kind == "slide":
+        y, x = image.origin_px
+        return Affine.scale(image.pixel_size.x, image.pixel_size.y) @ Affine.translation(x, y)
+    return None if image.crs is None else image.transform
+
+
+def _named(image: ImageInfo) -> tuple[str, ...]:
+    return ("spatial",) if image.crs is None else ("proj", "spatial")
+
+
+def _crs(image: ImageInfo) -> dict[str, Any]:
+    return {} if image.crs is None else crs_attributes(image.crs)
 
 
 def crs_attributes(crs: str) -> dict[str, Any]:

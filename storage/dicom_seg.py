@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from tiling.window import Window
 
 FRAME_PX = 512
 MOST_BYTES = 4 * 2**30
-"""Of frames in memory; highdicom takes them all at once."""
+"""Of frames; highdicom takes them all at once, from a file that is mapped into memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,38 +45,43 @@ def write_dicom_seg(
 ) -> tuple[int, bool]:
     """One SEG instance. Returns how many frames it has and whether its source is a stand-in (see storage/dicom_source.py).
 
-    Memory grows with the tiles of 512 px that hold a class, a quarter of a MiB each. seen: told of each of them, and
-    nothing else holds a class. Raises BadInput when there is none, or when they take more than 4 GiB.
+    Frames wait in a nameless file beside `out`, a quarter of a MiB for each tile of 512 px that holds a class, which the
+    system may drop from memory at will; what highdicom says of each, and its bits, are held. seen: told of each of them,
+    and nothing else holds a class. Raises BadInput when there is none, or when they take more than 4 GiB.
     """
     header, invented = source_header(run.plan)
-    frames, places = held_frames(run, seen)
-    segmentation = _segmentation(run, header, np.stack(frames), places, author)
+    with TemporaryFile(dir=out.parent) as file:
+        places = write_held_frames(run, file, seen)
+        frames = np.memmap(file, np.uint8, "r", shape=(len(places), FRAME_PX, FRAME_PX))
+        segmentation = _segmentation(run, header, frames, places, author)
+        del frames
     segmentation.TotalPixelMatrixRows, segmentation.TotalPixelMatrixColumns = run.plan.grid.shape_px  # without padding
     segmentation.save_as(out)
     return int(segmentation.NumberOfFrames), invented
 
 
-def held_frames(
-    run: Run, seen: Callable[[NDArray[np.uint8], Window], None]
-) -> tuple[list[NDArray[np.uint8]], list[Window]]:
-    """Frames (512, 512) that hold a class, padded with 0 beyond the image, and where they lie, px of the fine plane."""
+def write_held_frames(run: Run, file: IO[bytes], seen: Callable[[NDArray[np.uint8], Window], None]) -> list[Window]:
+    """Append the frames (512, 512) that hold a class, padded with 0 beyond the image; where they lie, px of the fine plane.
+
+    Raises BadInput when there is none, or too many.
+    """
     mask, shape = run.array(MASK), run.plan.grid.shape_px
-    frames: list[NDArray[np.uint8]] = []
     places: list[Window] = []
     for window in windows(shape, FRAME_PX):
         block = np.asarray(mask[window.slices])
         if block.any():
             seen(block, window)
-            frames.append(np.pad(block, [(0, FRAME_PX - side) for side in block.shape]))
+            file.write(np.pad(block, [(0, FRAME_PX - side) for side in block.shape]).tobytes())
             places.append(window)
-        if len(frames) * FRAME_PX**2 > MOST_BYTES:
+        if len(places) * FRAME_PX**2 > MOST_BYTES:
             raise BadInput(
-                f"{run.uri}: more than {len(frames):,} tiles of {FRAME_PX} px hold a class, over {MOST_BYTES // 2**30} GiB "
-                "in memory; export --to ome-tiff or ngff instead, or run at a larger pixel size"
+                f"{run.uri}: more than {len(places):,} tiles of {FRAME_PX} px hold a class, over {MOST_BYTES // 2**30} GiB "
+                "as frames; export --to ome-tiff or ngff instead, or run at a larger pixel size"
             )
-    if not frames:
+    if not places:
         raise BadInput(f"{run.uri}: nothing was found, and a DICOM segmentation cannot be empty; see summary.json")
-    return frames, places
+    file.flush()
+    return places
 
 
 def _segmentation(run: Run, header: Any, frames: NDArray[np.uint8], places: Sequence[Window], author: Author) -> Any:

@@ -47,8 +47,9 @@ def own_header(path: Path, shape_px: tuple[int, int]) -> Header | None:
 def stand_in(plan: RunPlan, tile_px: int = 512) -> Header:
     """A VL whole-slide header with the slide's geometry and name, and unique ids made of its content's hash.
 
-    The same slide gets the same ids, so segmentations of it belong together. Its frame of reference starts at the first
-    pixel's corner, x along columns and y along rows: where the slide lay in the scanner is not known.
+    The same slide gets the same ids, so segmentations of it belong together. Its frame of reference starts at the
+    slide's corner, x along columns and y along rows, and its matrix at that of what was scanned (openslide.bounds):
+    where the slide lay in the scanner is not known.
     """
     from pydicom import Dataset
     from pydicom.uid import ExplicitVRLittleEndian, VLWholeSlideMicroscopyImageStorage, generate_uid
@@ -91,7 +92,8 @@ def _place(header: Header, plan: RunPlan) -> None:
 
     size, name = plan.image.pixel_size, Path(plan.image.uri).stem[:64]
     origin, shared = Dataset(), Dataset()
-    origin.XOffsetInSlideCoordinateSystem = origin.YOffsetInSlideCoordinateSystem = 0.0
+    y, x = plan.image.origin_px
+    origin.XOffsetInSlideCoordinateSystem, origin.YOffsetInSlideCoordinateSystem = x * size.x / 1000, y * size.y / 1000
     header.TotalPixelMatrixOriginSequence = [origin]
     header.ImageOrientationSlide = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
     shared.PixelMeasuresSequence = PixelMeasuresSequence((size.y / 1000, size.x / 1000), THICKNESS_MM)

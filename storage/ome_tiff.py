@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from storage.layout import MASK
 from storage.ngff import sampled
 from storage.run import Run
-from tiling.info import PixelSize
+from tiling.info import ImageInfo, PixelSize
 from tiling.window import Window
 
 TILE_PX = 512
@@ -29,6 +29,7 @@ Seen = Callable[[NDArray[np.uint8], Window], None]
 def write_ome_tiff(run: Run, out: Path, classes: Sequence[str], seen: Seen) -> None:
     """uint8 (y, x), 0 = background, 1 … = classes, whose names stand in the OME-XML as a map annotation.
 
+    Of a slide whose scanned part does not start at its corner, PositionX and PositionY of the plane are um from there.
     Levels are sampled at the middle of their pixels, each half as fine as the one before. seen: told of every window of
     the first one as written. A row of tiles is in memory at a time.
     """
@@ -87,5 +88,15 @@ def _described(run: Run, classes: Sequence[str], size: PixelSize) -> dict[str, A
         "PhysicalSizeXUnit": unit,
         "PhysicalSizeY": size.y,
         "PhysicalSizeYUnit": unit,
+        **_position(run.plan.image),
         "MapAnnotation": {"Namespace": "tilegate/classes", **named},
     }
+
+
+def _position(image: ImageInfo) -> dict[str, Any]:
+    """`Plane` of the OME model, where it has something to say: the first pixel's corner, from that of the slide."""
+    if image.origin_px == (0, 0):
+        return {}
+    y, x = image.origin_px
+    place = {"PositionX": x * image.pixel_size.x, "PositionY": y * image.pixel_size.y}
+    return {"Plane": {**place, "PositionXUnit": "µm", "PositionYUnit": "µm"}}

@@ -19,6 +19,9 @@ from tiling.source import MAX_PIXELS, SourceSpec
 RESULTS_VERSION = 3
 """Raised by hand whenever a change of code changes results: runs made before cannot be resumed then."""
 
+_NOT_OF_PIXELS = ("uri", "origin_px", "objective_power")
+"""Of an image what changes no result, or follows from the bytes that its identity stands for."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
@@ -73,7 +76,7 @@ class RunPlan:
         plain = to_json(self)
         plain["recipe"] = _finding(plain["recipe"])
         aoi = {} if self.aoi is None else {"aoi": hashlib.sha256(self.aoi.encode()).hexdigest()}
-        image = {key: value for key, value in plain["image"].items() if key != "uri"}
+        image = {key: value for key, value in plain["image"].items() if key not in _NOT_OF_PIXELS}
         kept = ("identity", "fine", "grid", "gate_tile_px", "classes", "models", "recipe", "results_version")
         given = {key: plain["source"][key] for key in ("bands", "nodata")}
         return {**{key: plain[key] for key in kept}, **given, **aoi, "image": image}
@@ -162,6 +165,7 @@ def _image(image: dict[str, Any]) -> ImageInfo:
         **{
             **image,
             "shape_px": _pair(image["shape_px"]),
+            "origin_px": _pair(image.get("origin_px", (0, 0))),
             "bands": tuple(image["bands"]),
             "nodata": _number(image["nodata"]),
             "pixel_size": PixelSize(**image["pixel_size"]),

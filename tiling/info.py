@@ -69,6 +69,10 @@ class ImageInfo:
     reader: Reader = ""
     """Who decodes the pixels: "gdal" for rasters; "openslide" for slides; "jpeg" for slides of which every level is
     decoded directly, "jpeg and openslide" where some are. Empty when not said, as in old plans."""
+    origin_px: tuple[int, int] = (0, 0)
+    """(y, x) of the first pixel on the whole slide, level-0 px: the corner of openslide.bounds. Old plans do not say."""
+    objective_power: float | None = None
+    """What the file says of the objective it was scanned with, such as 20; no pixel size depends on it. None = nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -92,6 +92,8 @@ class SlideSource:
             crs=None,
             may_hide_data=True,  # a tile that is not stored is transparent, and may be missing from one level only
             reader=self._reader(),
+            origin_px=(self._bounds.y, self._bounds.x),
+            objective_power=_power(properties),
         )
 
     def _reader(self) -> Reader:
@@ -174,6 +176,15 @@ def mpp_of(properties: Mapping[str, str], uri: str) -> PixelSize:
     if max(y, x) / min(y, x) > 1.5:
         raise BadInput(f"{uri} states pixels of {y:g} x {x:g} um, {max(y, x) / min(y, x):.2f} times longer: {advice}")
     return PixelSize(y=y, x=x, unit="um")
+
+
+def _power(properties: Mapping[str, str]) -> float | None:
+    """Of the objective; None where none is stated, or something that is no number."""
+    try:
+        power = float(properties["openslide.objective-power"])
+    except (KeyError, ValueError):
+        return None
+    return power if 0 < power < math.inf else None
 
 
 def _band_names(spec: SourceSpec) -> tuple[str, ...]:

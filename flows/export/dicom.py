@@ -31,6 +31,6 @@ def export_dicom_seg(job: ExportJob) -> ExportReport:
     told = f"{frames} frames of 512 px; the rest of the slide holds no class"
     stand_in = (
         "the slide is no DICOM: patient and study are empty, and the image it refers to has unique ids made of the "
-        "slide's hash; its slide coordinates start at the first pixel"
+        "slide's hash; its slide coordinates start at the slide's first pixel"
     )
     return counted.report(told, *((stand_in,) if invented else ()))

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from downstream.area import AreaCount, AreaUnit, sum_counts
 from downstream.outline import Rings, densified
-from downstream.polygons import UNSEEN, Objects, Polygons, trace
+from downstream.pieces import UNSEEN, Objects
+from downstream.polygons import Polygons, trace
 from flows.export.job import ExportJob, ExportReport
 from flows.export.mask import TileLabels, open_labels
 from storage.plan import RunPlan

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from downstream.polygons import UNSEEN
+from downstream.pieces import UNSEEN
 from flows.export.job import ExportJob
 from storage.layout import MASK
 from tiling.errors import BadData, BadInput

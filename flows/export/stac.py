@@ -37,6 +37,8 @@ EXPORTED = {
     ".qupath.geojson": ("application/geo+json", "polygons"),
 }
 """What may have been exported beside the item: (MIME type, what it is), by the end of its name."""
+ONLY_OF_ITEMS = ("name", "input", "output", "hyperparameters")
+"""Fields of MLM that no asset may have."""
 
 
 def export_stac(job: ExportJob, *, taken: dt.datetime | None = None) -> ExportReport:
@@ -161,9 +163,9 @@ def _bundle(job: ExportJob, which: str) -> Bundle | None:
 
 
 def _mlm(bundle: Bundle) -> dict[str, Any]:
-    """The mlm: fields of its bundle.json."""
+    """The mlm: fields of its bundle.json; the extension wants no empty hyperparameters."""
     said = json.loads((bundle.path / "bundle.json").read_bytes())
-    return {key: value for key, value in said.items() if key.startswith("mlm:")}
+    return {key: value for key, value in said.items() if key.startswith("mlm:") and value != {}}
 
 
 def _model(job: ExportJob, which: str, bundle: Bundle, said: dict[str, Any]) -> Asset:
@@ -176,8 +178,15 @@ def _model(job: ExportJob, which: str, bundle: Bundle, said: dict[str, Any]) -> 
         roles=("mlm:model", "mlm:weights"),
         size_bytes=weights.stat().st_size,
         sha256=_sha256(weights),
-        more={**said, "mlm:artifact_type": "safetensors", "bands": [{"name": band} for band in bundle.bands]},
+        more={**_of_asset(said), "bands": [{"name": band} for band in bundle.bands]},
     )
+
+
+def _of_asset(said: dict[str, Any]) -> dict[str, Any]:
+    """What MLM 1.4.0 allows of an asset: what describes the model as a whole is for the item, which has one model only."""
+    own = {name: said[f"mlm:{name}"] for name in ONLY_OF_ITEMS if f"mlm:{name}" in said}
+    allowed = {key: value for key, value in said.items() if key.removeprefix("mlm:") not in ONLY_OF_ITEMS}
+    return {**allowed, "mlm:artifact_type": "safetensors.torch.save_file", "tilegate:model": own}
 
 
 def _href(job: ExportJob, name: str) -> str:

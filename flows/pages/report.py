@@ -9,6 +9,7 @@ from typing import Any
 
 from flows.display import area_text, bound_text, domain_text, funnel_lines, is_foreign, recall_text, rows
 from flows.holes import hole_rows, holes_of
+from flows.objective import objective_warning
 from flows.zones.areas import planned_zones
 from flows.zones.map import zones_map
 from flows.zones.page import zones_section
@@ -60,6 +61,8 @@ def _warning(summary: dict[str, Any]) -> str:
     if summary["status"] != "complete":
         lost = area_text(summary["area"]["not_observed"], summary)
         told.append(f"<b>Partial.</b> {lost} were not observed; the areas below say nothing about them.")
+    if objective_warning(summary["image"]):
+        told.append(f"<b>Which pixel size?</b> {escape(objective_warning(summary['image']))}.")
     if is_foreign(summary):
         told.append(f"<b>A strange image.</b> It is {escape(domain_text(summary))}.")
     return "".join(f"<p class=partial>{text}</p>" for text in told)

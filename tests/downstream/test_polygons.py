@@ -14,7 +14,8 @@ from hypothesis.extra.numpy import arrays
 from rasterio.features import shapes
 
 from downstream.outline import Edges, densified
-from downstream.polygons import UNSEEN, trace
+from downstream.pieces import UNSEEN
+from downstream.polygons import trace
 from tiling.grid import TileGrid
 from tiling.pixel_area import ConstantAreas
 from tiling.window import Window

@@ -317,6 +317,6 @@ def test_stac_speaks_mlm_of_networks(make_rgb: Any, land: Any, tmp_path: Path) -
     assert {band["name"] for band in item.properties["bands"]} >= set(item.properties["mlm:input"][0]["bands"])
     models = {key: asset for key, asset in item.assets.items() if "mlm:model" in (asset.roles or [])}
     assert set(models) == {"segmenter-model", "gate-model"}
-    assert models["gate-model"].extra_fields["mlm:name"] == "forest-gate"
+    assert models["gate-model"].extra_fields["tilegate:model"]["name"] == "forest-gate"
     weights = (job.out.parent / models["gate-model"].href).resolve()
     assert FileExtension.ext(models["gate-model"]).checksum == multihash(weights)

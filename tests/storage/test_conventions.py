@@ -65,15 +65,22 @@ def test_the_crs_comes_back_and_wkt2_is_wkt2(crs: str) -> None:
     assert ("proj:code" in said) == crs.startswith(("EPSG", "ESRI"))
 
 
-def test_slides_and_bare_pixels_have_no_crs(tiny_plan: MakePlan, tmp_path: Path, require_ngff: Check) -> None:
+def test_slides_have_a_place_and_no_crs(tiny_plan: MakePlan, tmp_path: Path, require_ngff: Check) -> None:
     image = tiny_plan().image
     slide = replace(image, kind="slide", transform=None, crs=None, pixel_size=PixelSize(y=0.5, x=0.25, unit="um"))
     Run.create(tmp_path / "run", tiny_plan(image=slide))
     group = zarr.open_group(tmp_path / "run" / "run.zarr", mode="r")
     require_ngff(group)
-    assert set(group.attrs) == {"tilegate", "ome"}
+    assert not any(key.startswith("proj:") for key in group.attrs)
     assert group.attrs["ome"]["multiscales"][0]["axes"][1]["unit"] == "micrometer"
     assert group.attrs["ome"]["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]["scale"] == [1, 1, 0.5]
+    assert group.attrs["spatial:bbox"] == [0, 0, 140 * 0.25, 100 * 0.5]
+    assert group["mask/0"].attrs["spatial:transform"] == [0.5, 0, 0, 0, 1, 0]  # half as fine as the slide
+
+
+def test_bare_pixels_lie_nowhere(tiny_plan: MakePlan) -> None:
+    bare = tiny_plan(image=replace(tiny_plan().image, transform=None, crs=None))
+    assert set(root_attributes(bare)) == {"ome"}
 
 
 def test_a_run_of_before_is_opened_and_gets_the_new_words_when_it_goes_on(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,8 @@ from storage.dicom_source import own_header, source_header, stand_in
 from storage.plan import RunPlan
 from storage.run import Run
 from tiling.errors import BadInput
-from tiling.info import PixelSize
+from tiling.grid import TileGrid
+from tiling.info import PixelSize, native_plane
 
 AUTHOR = Author(model="tissue", sha256="ab" * 32, learned=False, software="0.1.0")
 
@@ -91,3 +93,35 @@ def test_other_files_are_no_dicom(slide_plan: RunPlan, tmp_path: Path) -> None:
     (tmp_path / "slide.svs").write_bytes(b"II*\0")
     assert own_header(tmp_path / "slide.svs", (1, 1)) is None
     assert own_header(tmp_path / "gone.svs", (1, 1)) is None
+
+
+def test_frames_are_not_held_in_memory(slide_plan: RunPlan, tmp_path: Path) -> None:
+    """64 frames of a quarter of a MiB are 16 MiB; their bits are 2, twice for a moment, and nothing is left beside."""
+    shape = (4096, 4096)
+    image = replace(slide_plan.image, shape_px=shape)
+    grid = TileGrid(shape_px=shape, tile_px=512, batch_tiles=8)
+    run = Run.create(tmp_path / "run", replace(slide_plan, image=image, fine=native_plane(image), grid=grid))
+    tile = np.eye(512, dtype=np.uint8)
+    run.write_mask(grid.batch(0, 0), {(row, col): tile for row in range(8) for col in range(8)})
+    run.array("mask/0")[:1, :1]  # zarr is loaded
+    (tmp_path / "out").mkdir()
+    tracemalloc.start()
+    try:
+        assert write_dicom_seg(run, tmp_path / "out/seg.dcm", AUTHOR, nobody)[0] == 64
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 12 * 2**20
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["seg.dcm"]
+    matrix = highdicom.seg.segread(tmp_path / "out/seg.dcm").get_total_pixel_matrix(combine_segments=True)
+    np.testing.assert_array_equal(matrix, np.tile(tile, (8, 8)))
+
+
+def test_more_frames_than_a_file_of_bits_is_good_for_are_refused(
+    slide_plan: RunPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = run_with(slide_plan, tmp_path / "run")
+    monkeypatch.setattr("storage.dicom_seg.MOST_BYTES", 512 * 512 - 1)
+    with pytest.raises(BadInput, match="more than 1 tiles of 512 px hold a class"):
+        write_dicom_seg(run, tmp_path / "seg.dcm", AUTHOR, nobody)
+    assert not (tmp_path / "seg.dcm").exists()
