@@ -85,6 +85,7 @@ def merge_stages(gate: Sequence[TileRecord], segment: Sequence[TileRecord]) -> l
             later.get((tile.row, tile.col), tile),
             score=tile.score,
             distance=tile.distance,
+            claimed_area=tile.claimed_area,
             tissue_area=tile.tissue_area,
         )
         for tile in gate

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from flows.display import area_text, bound_text, domain_text, funnel_lines, is_foreign, recall_text, rows
+from flows.display import area_text, bound_text, claim_text, domain_text, funnel_lines, is_foreign, recall_text, rows
 from flows.holes import hole_rows, holes_of
 from flows.zones import planned_zones
 from flows.zones_map import zones_map
@@ -74,7 +74,7 @@ def _areas(summary: dict[str, Any]) -> str:
     area = summary["area"]
     totals = {
         "tissue": area.get("tissue"),
-        "observed": area["observed"],
+        "observed, at most" if "observed_at_most" in area else "observed": area["observed"],
         "area of interest": area.get("aoi", {}).get("area"),
         "whole image": area["image"],
     }
@@ -115,6 +115,7 @@ def _provenance(summary: dict[str, Any]) -> str:
         "segmenter": segmenter["model"],
         "cut": segmenter["cut"] if segmenter["cut"] is not None else "",
         "ran on": ", ".join(dict.fromkeys(filter(None, (gate.get("runtime"), segmenter.get("runtime"))))),
+        "observed": claim_text(summary),
         "read by": summary["image"].get("reader", ""),
         "fingerprint": summary["fingerprint"],
         "versions": ", ".join(f"{name} {number}" for name, number in summary["versions"].items()),
