@@ -94,12 +94,22 @@ class Aoi:
         self._outline, self._grid = outline_of(shape, scale), grid
 
     @cached_property
+    def _parts(self) -> NDArray[np.uint8]:
+        """(rows, columns) of tiles: 0 holds none of it, 1 is cut by its border, 2 lies inside."""
+        found = np.zeros(self._grid.shape_tiles, np.uint8)
+        for part in parts_of(self._outline, self._grid):
+            found[part.tile.row, part.tile.col] = 2 if part.share is None else 1
+        return found
+
+    @property
     def inside(self) -> NDArray[np.bool_]:
         """(rows, columns) of tiles, True where a tile holds some of it."""
-        found = np.zeros(self._grid.shape_tiles, bool)
-        for part in parts_of(self._outline, self._grid):
-            found[part.tile.row, part.tile.col] = True
-        return found
+        return self._parts > 0
+
+    @property
+    def cut(self) -> NDArray[np.bool_]:
+        """(rows, columns) of tiles, True where a tile holds some of it and some of what is not of interest."""
+        return self._parts == 1
 
     def areas(self, whole: PixelAreas) -> PixelAreas:
         """Areas of the fine plane's pixels as far as they lie in it."""
