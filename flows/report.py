@@ -9,7 +9,7 @@ from typing import Any
 
 from flows.display import area_text, bound_text, claim_text, domain_text, funnel_lines, is_foreign, recall_text, rows
 from flows.holes import hole_rows, holes_of
-from flows.zones import planned_zones
+from flows.zones_kept import zones_of
 from flows.zones_map import zones_map
 from flows.zones_page import zones_section
 from storage.run import Run
@@ -51,7 +51,7 @@ def render_report(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any]
 
 
 def _map(run: Run, summary: dict[str, Any]) -> str:
-    zones = planned_zones(run.plan) if "zones" in summary else None
+    zones = zones_of(run) if "zones" in summary else None
     return "" if zones is None else zones_map(zones, run.plan.image.shape_px, summary["zones"])
 
 

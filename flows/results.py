@@ -25,8 +25,9 @@ from flows.picture import draw_overview
 from flows.plan_areas import plan_areas
 from flows.recipe import Recipe
 from flows.report import render_report
-from flows.zones import planned_zones, warnings_of, zones_block, zones_csv
+from flows.zones import warnings_of, zones_block, zones_csv
 from flows.zones_aoi import aoi_block, areas_of_interest
+from flows.zones_kept import zones_of
 from storage.ledger import tiles_of
 from storage.plan import RunPlan
 from storage.run import Run
@@ -78,7 +79,7 @@ def write_told(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any], o
 
 def zones_part(run: Run, tiles: Sequence[TileRecord]) -> dict[str, Any]:
     """The summary's `zones`; nothing where none are asked for. Raises BadInput for a file that cannot be used."""
-    zones = planned_zones(run.plan)
+    zones = zones_of(run)
     if zones is None:
         return {}
     block = zones_block(run, tiles, zones)
@@ -89,7 +90,7 @@ def zones_part(run: Run, tiles: Sequence[TileRecord]) -> dict[str, Any]:
 
 def with_zones(run: Run, summary: dict[str, Any]) -> dict[str, Any]:
     """The summary of a finished run with the zones its plan asks for now: they are counted again when they changed."""
-    zones, told = planned_zones(run.plan), summary.get("zones")
+    zones, told = zones_of(run), summary.get("zones")
     asked = None if zones is None else (zones.path, zones.sha256, zones.column)
     if asked == (None if told is None else (told["path"], told["sha256"], told["name_column"])):
         return summary

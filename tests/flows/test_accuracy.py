@@ -189,7 +189,10 @@ def test_points_count_by_where_they_are_and_polygons_by_their_larger_part(make_s
     shapes = [*points, *squares, shapely.Point(500_005, 4_999_995), shapely.Point(500_015, 4_999_995)]
     path = write(tmp_path / "ref.gpkg", shapes, ["water"] * 5 + ["land"] * 2)
     found = tilegate("accuracy", tmp_path / "run", path, "--json").json
-    assert found["counts"]["map_by_reference"] == [[2, 0], [0, 2]]  # of the first, columns 67 to 69 of 67 to 71 have their centres inside
+    assert found["counts"]["map_by_reference"] == [
+        [2, 0],
+        [0, 2],
+    ]  # of the first, columns 67 to 69 of 67 to 71 have their centres inside
     assert found["dropped"] == {"outside the area of interest": 3}
 
 
