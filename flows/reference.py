@@ -131,16 +131,23 @@ def map_class(shape: Any, plan: RunPlan, states: dict[tuple[int, int], State], r
     pixels = whole[of_interest(shape, whole, plan)]
     if 2 * len(pixels) <= len(whole):
         return OUTSIDE
-    at = {states[row, col] for row, col in {(int(y), int(x)) for y, x in pixels // plan.grid.tile_px}}
+    unseen = why_unseen({states[row, col] for row, col in {(int(y), int(x)) for y, x in pixels // plan.grid.tile_px}})
+    if unseen:
+        return unseen
+    (top, left), (bottom, right) = pixels.min(axis=0), pixels.max(axis=0)
+    labels = read(int(top), int(left), int(bottom - top + 1), int(right - left + 1))
+    return int(np.bincount(labels[pixels[:, 0] - top, pixels[:, 1] - left]).argmax())
+
+
+def why_unseen(at: set[State]) -> str:
+    """Why the map says nothing in some of these tiles; empty where it does in all."""
     if at & {State.UNREADABLE, State.FAILED, State.PLANNED, State.POSITIVE}:
         return "not observed"
     if State.OUTSIDE in at:
         return OUTSIDE
     if State.EMPTY in at:
         return "without data"
-    (top, left), (bottom, right) = pixels.min(axis=0), pixels.max(axis=0)
-    labels = read(int(top), int(left), int(bottom - top + 1), int(right - left + 1))
-    return int(np.bincount(labels[pixels[:, 0] - top, pixels[:, 1] - left]).argmax())
+    return ""
 
 
 def of_interest(shape: Any, pixels: NDArray[np.int64], plan: RunPlan) -> NDArray[np.bool_]:

@@ -84,27 +84,29 @@ def test_the_summary_tells_bounds_of_what_is_inside(blind_run):
     (told,) = summary["area"]["classes"]
     assert told["mapped"] == pytest.approx(sum(water[key] for key in seen), rel=1e-6)
     missed = sum(water[key] for key in left)
-    assert 0 < missed
+    assert missed > 0
     assert told["missed_low"] <= missed <= told["missed_high"] <= sum(inside[key] for key in left) * (1 + 1e-6)
     assert summary["area"]["audit"]["rejected"] == pytest.approx(sum(inside[key] for key in left + audited), rel=1e-6)
 
 
 @pytest.mark.parametrize("size", [4, 12, 30])
 def test_the_interval_covers_at_a_border_as_often_as_it_says_and_is_narrower(blind_run, size):
-    """300 draws from the tiles of a real run; what they hold is counted by numpy and exactextract."""
+    """150 draws from the tiles of a real run; what they hold is counted by numpy and exactextract."""
     scene, run, tiles, recipe = blind_run
     water = truth_by_tile(scene.water)
     rejected = rejected_of(run.plan, recipe, tiles)
     whole = [replace(tile, area=float(32 * 32 * 100)) for tile in rejected]
     covered, widths, before = 0, [], []
-    for seed in range(300):
+    for seed in range(150):
         audit = draw_audit(rejected, size, f"border {seed}")
         found = [water[draw.key] for draw in audit.draws]
         missed, truth = estimate_missed(audit, found), sum(water[tile.key] for tile in rejected) - sum(found)
         covered += missed.low <= truth * (1 + 1e-6) and truth <= missed.high * (1 + 1e-6)
+        if seed >= 30:
+            continue
         widths.append(missed.high - missed.low)
         audit = draw_audit(whole, size, f"border {seed}")
         missed = estimate_missed(audit, [water[draw.key] for draw in audit.draws])
         before.append(missed.high - missed.low)
-    assert covered >= 0.95 * 300
+    assert covered >= 0.95 * 150
     assert math.fsum(widths) < 0.8 * math.fsum(before)
