@@ -104,12 +104,12 @@ class Aoi:
     @property
     def inside(self) -> NDArray[np.bool_]:
         """(rows, columns) of tiles, True where a tile holds some of it."""
-        return self._parts > 0
+        return np.asarray(self._parts > 0)
 
     @property
     def cut(self) -> NDArray[np.bool_]:
         """(rows, columns) of tiles, True where a tile holds some of it and some of what is not of interest."""
-        return self._parts == 1
+        return np.asarray(self._parts == 1)
 
     def areas(self, whole: PixelAreas) -> PixelAreas:
         """Areas of the fine plane's pixels as far as they lie in it."""

@@ -75,6 +75,22 @@ def claim_text(summary: dict[str, Any]) -> str:
     return f"data in {tiles} was seen on the gate plane only, which may hide pixels without: {bound}{audited}"
 
 
+def glass_text(summary: dict[str, Any]) -> str:
+    """Such as "dab has 3.2 mm2, more than the 1.1 mm2 of tissue: …"; empty where every class fits into the tissue."""
+    area = summary["area"]
+    names = area.get("more_than_tissue", ())
+    if not names:
+        return ""
+    told = " and ".join(
+        f"{r['name']} has {area_text(r['mapped'], summary)}" for r in rows(summary) if r["name"] in names
+    )
+    return (
+        f"{told}, more than the {area_text(area['tissue'], summary)} of tissue, so some of it lies on glass. Likely pen "
+        "marks, dust or shadows: grey passes for stain, while tissue is what has colour. Look at overview.png, then "
+        "outline the tissue (area.aoi) or set another segment.cut"
+    )
+
+
 def rows(summary: dict[str, Any]) -> list[dict[str, Any]]:
     """The classes of a summary."""
     return list(summary["area"]["classes"])

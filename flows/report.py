@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from flows.display import area_text, bound_text, claim_text, domain_text, funnel_lines, is_foreign, recall_text, rows
+from flows.display import (
+    area_text,
+    bound_text,
+    claim_text,
+    domain_text,
+    funnel_lines,
+    glass_text,
+    is_foreign,
+    recall_text,
+    rows,
+)
 from flows.holes import hole_rows, holes_of
 from flows.zones_kept import zones_of
 from flows.zones_map import zones_map
@@ -62,6 +72,8 @@ def _warning(summary: dict[str, Any]) -> str:
         told.append(f"<b>Partial.</b> {lost} were not observed; the areas below say nothing about them.")
     if is_foreign(summary):
         told.append(f"<b>A strange image.</b> It is {escape(domain_text(summary))}.")
+    if glass_text(summary):
+        told.append(f"<b>More than there is tissue.</b> {escape(glass_text(summary))}.")
     return "".join(f"<p class=partial>{text}</p>" for text in told)
 
 

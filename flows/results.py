@@ -8,16 +8,15 @@ import json
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
 from pyproj import CRS
 
 from classifiers.domain_verdict import Judgement
-from downstream.audit import Audit
-from downstream.claims import claims_of
 from downstream.summary import ClassArea, class_areas, funnel, merge_stages, observed_area, tissue_area
+from flows.area_told import claims_block, glass_block
 from flows.audited import audit_block, audit_of
 from flows.display import convert
 from flows.domain import domain_block
@@ -203,6 +202,7 @@ def area_block(plan: RunPlan, recipe: Recipe, tiles: Sequence[TileRecord], areas
     audit = audit_of(plan, recipe, tiles)
     unreadable = [t for t in tiles if t.state in (State.UNREADABLE, State.FAILED, State.PLANNED)]
     lost = [plan.grid.tile(t.row, t.col).core for t in unreadable]
+    classes, tissue = class_areas(tiles, plan.classes, areas.unit, audit), tissue_area(tiles)
     return {
         "unit": areas.unit,
         "method": areas.method,
@@ -210,17 +210,12 @@ def area_block(plan: RunPlan, recipe: Recipe, tiles: Sequence[TileRecord], areas
         **aoi_block(plan),
         "observed": observed_area(tiles),
         **claims_block(tiles, audit),
-        "tissue": tissue_area(tiles),
+        "tissue": tissue,
+        **glass_block(plan, classes, tissue),
         "not_observed": math.fsum(window_area(areas, core) for core in lost),
-        "classes": [class_row(found) for found in class_areas(tiles, plan.classes, areas.unit, audit)],
+        "classes": [class_row(found) for found in classes],
         "audit": audit_block(audit, tiles),
     }
-
-
-def claims_block(tiles: Sequence[TileRecord], audit: Audit) -> dict[str, Any]:
-    """For `area.observed_at_most`: why what is observed is a bound; nothing where it is exact."""
-    found = claims_of(tiles, audit)
-    return {} if found is None else {"observed_at_most": asdict(found)}
 
 
 def class_row(found: ClassArea) -> dict[str, Any]:
