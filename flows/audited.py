@@ -95,7 +95,7 @@ class TileAreas:
     def of(self, row: int, col: int) -> float:
         """In the unit of the areas."""
         if self._aoi is not None and self._aoi.cut[row, col]:
-            return window_area(self._aoi.areas(self._areas), self._grid.tile(row, col).core)
+            return self._aoi.tile_area(row, col, self._areas)
         side = self._grid.tile_px
         width = min(side, self._grid.shape_px[1] - col * side)
         known = self._known.get((row, width))
