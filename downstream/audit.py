@@ -32,7 +32,7 @@ class Rejected:
     score: float | None
     """What the gate gave it, in [0, 1]; without one (None, NaN) it is drawn like a tile of score 1."""
     area: float
-    """Area of its core, the most of a class that it can hold, m2 or um2."""
+    """Area of its core as far as it is of interest, the most of a class that it can hold, m2 or um2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

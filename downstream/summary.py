@@ -14,6 +14,8 @@ from tiling.state import State
 
 UNSEEN = (State.PLANNED, State.UNREADABLE, State.FAILED)
 """States whose area nobody observed."""
+ROUNDING = 1e-6
+"""Two sums over the same pixels differ by a smaller share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,14 @@ def tissue_area(tiles: Sequence[TileRecord]) -> float | None:
     return math.fsum(found) if found else None
 
 
+def beyond_tissue(classes: Sequence[ClassArea], tissue: float | None) -> list[str]:
+    """Names of the classes with more area than there is tissue, by more than rounding: some of each lies on glass.
+
+    tissue: um2, None for images without.
+    """
+    return [] if tissue is None else [c.name for c in classes if c.mapped.area > tissue * (1 + ROUNDING)]
+
+
 def class_areas(tiles: Sequence[TileRecord], classes: Sequence[str], unit: AreaUnit, audit: Audit) -> list[ClassArea]:
     """Area of every class. audit: of these tiles."""
     seen = [tile for tile in tiles if tile.pixels]
@@ -85,6 +95,7 @@ def merge_stages(gate: Sequence[TileRecord], segment: Sequence[TileRecord]) -> l
             later.get((tile.row, tile.col), tile),
             score=tile.score,
             distance=tile.distance,
+            claimed_area=tile.claimed_area,
             tissue_area=tile.tissue_area,
         )
         for tile in gate

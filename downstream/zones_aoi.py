@@ -74,11 +74,13 @@ class AoiAreas:
         return whole if (shares == 1).all() else whole * shares
 
     def total(self, window: Window) -> float:
-        """Of the window as far as it lies inside."""
+        """Of the window as far as it lies inside; to the bit what count_pixels makes of all its pixels."""
         shares = window_shares(self._outline, window)
         if (shares == 1).all():
             return self._areas.total(window)
-        return math.fsum((self._areas.of(window) * shares).flat)
+        if not shares.any():
+            return 0.0
+        return math.fsum(np.einsum("yx,yx->y", np.ones(window.shape_px, bool), self._areas.of(window) * shares))
 
     def most(self, window: Window) -> float:
         """As of the whole plane: a pixel inside is as large."""
@@ -92,18 +94,36 @@ class Aoi:
         """shape: (x, y) px of the image; grid: on the fine plane; scale: image px per px of it, (y, x)."""
         self.shape = shape
         self._outline, self._grid = outline_of(shape, scale), grid
+        self._known = dict[tuple[int, int, Method], float]()
 
     @cached_property
+    def _parts(self) -> NDArray[np.uint8]:
+        """(rows, columns) of tiles: 0 holds none of it, 1 is cut by its border, 2 lies inside."""
+        found = np.zeros(self._grid.shape_tiles, np.uint8)
+        for part in parts_of(self._outline, self._grid):
+            found[part.tile.row, part.tile.col] = 2 if part.share is None else 1
+        return found
+
+    @property
     def inside(self) -> NDArray[np.bool_]:
         """(rows, columns) of tiles, True where a tile holds some of it."""
-        found = np.zeros(self._grid.shape_tiles, bool)
-        for part in parts_of(self._outline, self._grid):
-            found[part.tile.row, part.tile.col] = True
-        return found
+        return np.asarray(self._parts > 0)
+
+    @property
+    def cut(self) -> NDArray[np.bool_]:
+        """(rows, columns) of tiles, True where a tile holds some of it and some of what is not of interest."""
+        return np.asarray(self._parts == 1)
 
     def areas(self, whole: PixelAreas) -> PixelAreas:
         """Areas of the fine plane's pixels as far as they lie in it."""
         return AoiAreas(whole, self._outline)
+
+    def tile_area(self, row: int, col: int, whole: PixelAreas) -> float:
+        """Of a tile's core as far as it lies inside, summed once. whole: of the fine plane, by one method or the other."""
+        key = (row, col, whole.method)
+        if key not in self._known:
+            self._known[key] = self.areas(whole).total(self._grid.tile(row, col).core)
+        return self._known[key]
 
 
 _: type[PixelAreas] = AoiAreas

@@ -19,7 +19,7 @@ from prefect.artifacts import (
 )
 from prefect.states import Completed
 
-from flows.display import area_text, bound_text, domain_text, funnel_lines, is_foreign, observed_text, rows
+from flows.display import area_text, bound_text, domain_text, funnel_lines, glass_text, is_foreign, observed_text, rows
 from flows.holes import hole_rows, holes_of
 from flows.objective import objective_warning
 from flows.progress import Progress
@@ -111,6 +111,7 @@ def summary_markdown(summary: dict[str, Any], out: str) -> str:
         *([f"**PARTIAL**: {area_text(area['not_observed'], summary)} not observed"] if area["not_observed"] else []),
         *([f"**Two pixel sizes**: {told}"] if (told := objective_warning(summary["image"])) else []),
         *([f"**A strange image**: it is {domain_text(summary)}"] if is_foreign(summary) else []),
+        *([f"**More than there is tissue**: {glass_text(summary)}"] if glass_text(summary) else []),
         "| class | mapped | may be missed by the gate (95 %) |\n|---|---|---|\n"
         + "\n".join(
             f"| {row['name']} | {area_text(row['mapped'], summary)} | {bound_text(row, summary)} |"

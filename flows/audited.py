@@ -10,9 +10,11 @@ import numpy as np
 
 from classifiers.gate import grow_rings, let_through
 from downstream.audit import CONFIDENCE, DESIGN, Audit, Rejected, draw_audit
+from downstream.zones_aoi import Aoi
 from flows.plan_areas import plan_areas
 from flows.recipe import Recipe
 from flows.span import TileKey
+from flows.zones.aoi import aoi_of
 from storage.plan import RunPlan
 from tiling.grid import TileGrid
 from tiling.pixel_area import PixelAreas, window_area
@@ -25,14 +27,18 @@ def audit_of(plan: RunPlan, recipe: Recipe, tiles: Sequence[TileRecord]) -> Audi
     """The draw of a run. tiles: of stage 1, or of both: scores and fingerprint are all it takes.
 
     Empty tiles, those without pixels for the gate (unreadable, failed) and those of rings are not drawn: they are
-    counted, not observed, or segmented. A tile at the border of an area of interest is taken to hold all it could.
+    counted, not observed, or segmented.
     """
+    return draw_audit(rejected_of(plan, recipe, tiles), recipe.audit.tiles, plan.fingerprint)
+
+
+def rejected_of(plan: RunPlan, recipe: Recipe, tiles: Sequence[TileRecord]) -> list[Rejected]:
+    """What an audit is drawn from. A tile at the border of an area of interest is as large as what of it is inside."""
     gated = as_gated(tiles, recipe)
     passed = let_through_with_rings(plan, recipe, gated)
     rejected = [tile for tile in gated if tile.state is State.NEGATIVE and (tile.row, tile.col) not in passed]
-    sizes = TileAreas(plan.grid, plan_areas(plan))
-    population = [Rejected(key=(t.row, t.col), score=t.score, area=sizes.of(t.row, t.col)) for t in rejected]
-    return draw_audit(population, recipe.audit.tiles, plan.fingerprint)
+    sizes = TileAreas(plan.grid, plan_areas(plan), aoi_of(plan))
+    return [Rejected(key=(t.row, t.col), score=t.score, area=sizes.of(t.row, t.col)) for t in rejected]
 
 
 def as_gated(tiles: Sequence[TileRecord], recipe: Recipe) -> list[TileRecord]:
@@ -80,14 +86,16 @@ def audit_block(audit: Audit, tiles: Sequence[TileRecord]) -> dict[str, Any]:
 class TileAreas:
     """Area of the cores of a grid; where pixels of a row are alike, so are its tiles, and each is summed once."""
 
-    def __init__(self, grid: TileGrid, areas: PixelAreas) -> None:
-        """areas: of the plane that the grid lies on."""
-        self._grid, self._areas = grid, areas
+    def __init__(self, grid: TileGrid, areas: PixelAreas, aoi: Aoi | None = None) -> None:
+        """areas: of the plane that the grid lies on; aoi: tiles that its border cuts count as far as they are inside."""
+        self._grid, self._areas, self._aoi = grid, areas, aoi
         self._alike = areas.of(Window(y=0, x=0, height=1, width=2)).shape[1] == 1
         self._known = dict[tuple[int, int], float]()
 
     def of(self, row: int, col: int) -> float:
         """In the unit of the areas."""
+        if self._aoi is not None and self._aoi.cut[row, col]:
+            return self._aoi.tile_area(row, col, self._areas)
         side = self._grid.tile_px
         width = min(side, self._grid.shape_px[1] - col * side)
         known = self._known.get((row, width))

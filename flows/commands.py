@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
-from downstream.zones import load_zones
+from downstream.zones import Zones, load_zones
 from flows.console import note, progress_for_people
 from flows.engine import LocalEngine
 from flows.holes import holes_of
@@ -20,6 +20,7 @@ from flows.recipe import Recipe
 from flows.request import ImageRequest
 from flows.results import is_true, ledger_tiles
 from flows.zones.areas import zones_block
+from flows.zones_kept import resumed_zones
 from storage.place import folder_at, settled
 from storage.plan import RESULTS_VERSION
 from storage.run import Run
@@ -112,19 +113,27 @@ def require_fit(spec: SourceSpec, recipe: Recipe, out: str) -> None:
 
 
 def run_local(
-    spec: SourceSpec, recipe: Recipe, out: str, workers: int | None, *, quiet: bool, aoi: str | None = None
+    spec: SourceSpec,
+    recipe: Recipe,
+    out: str,
+    workers: int | None,
+    *,
+    quiet: bool,
+    aoi: str | None = None,
+    zones: Zones | None = None,
 ) -> dict[str, Any]:
-    """Threads of this process, with progress bars. aoi: see make_plan."""
+    """Threads of this process, with progress bars. aoi: see make_plan; zones: see execute."""
     plan, engine = make_plan(spec, recipe, aoi), LocalEngine(workers)
     models().submit(prepare, plan)
     with closing(Silent() if quiet else progress_for_people()) as progress:
-        return execute(plan, out, engine, progress)
+        return execute(plan, out, engine, progress, zones)
 
 
 def resume_run(folder: str, workers: int | None, *, quiet: bool) -> dict[str, Any]:
-    """The rest of a run, from its own plan; the image is looked at again."""
-    found = Run.open(folder).plan
-    return run_local(found.source, Recipe.model_validate(found.recipe), folder, workers, quiet=quiet, aoi=found.aoi)
+    """The rest of a run, from its own plan; the image is looked at again, files of polygons are not needed."""
+    run = Run.open(folder)
+    recipe, aoi, zones = Recipe.model_validate(run.plan.recipe), run.plan.aoi, resumed_zones(run)
+    return run_local(run.plan.source, recipe, folder, workers, quiet=quiet, aoi=aoi, zones=zones)
 
 
 def report_run(folder: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:

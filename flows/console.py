@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from flows.display import area_text, class_lines, domain_text, funnel_lines, is_foreign, observed_text
+from flows.display import area_text, class_lines, domain_text, funnel_lines, glass_text, is_foreign, observed_text
 from flows.objective import objective_warning
 from flows.progress import Progress
 from flows.span import SpanReport
@@ -58,6 +58,8 @@ def summary_text(summary: dict[str, Any], out: str, holes: list[str]) -> str:
         lines += ["", f"WARNING: {objective}"]
     if summary.get("domain", {}).get("tiles"):
         lines += ["", f"{'WARNING: ' if is_foreign(summary) else ''}the image is {domain_text(summary)}"]
+    if glass_text(summary):
+        lines += ["", f"WARNING: {glass_text(summary)}."]
     if "zones" in summary:
         lines += ["", *zone_lines(summary["zones"], summary)]
     if tiles["empty"] == tiles["total"]:

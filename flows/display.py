@@ -56,8 +56,39 @@ def observed_text(summary: dict[str, Any]) -> str:
     tissue = area.get("tissue")  # null in rasters, absent in summaries of before
     middle = "" if tissue is None else f", of which {area_text(tissue, summary)} are tissue"
     observed, image = (area_text(area[key], summary) for key in ("observed", "image"))
+    at_most, why = ("at most ", f"; {claim_text(summary)}") if "observed_at_most" in area else ("", "")
     aoi = f" (area of interest: {area_text(area['aoi']['area'], summary)})" if "aoi" in area else ""
-    return f"observed {observed} of {image}{aoi}{middle}; areas {area['method']}"
+    return f"observed {at_most}{observed} of {image}{aoi}{middle}; areas {area['method']}{why}"
+
+
+def claim_text(summary: dict[str, Any]) -> str:
+    """Such as "data in 90 rejected tiles was seen on the gate plane only, which may hide pixels without: 2 ha (at most 3 ha)".
+
+    Empty where what is observed is exact.
+    """
+    claims = summary["area"].get("observed_at_most")
+    if claims is None:
+        return ""
+    tiles, hidden = f"{claims['tiles']:,} {'tile' if claims['tiles'] == 1 else 'tiles'}", claims["hidden"]
+    bound = bound_text({f"missed_{end}": (hidden or {}).get(end) for end in ("estimate", "low", "high")}, summary)
+    audited = f"; {claims['lacking']:,} of {claims['audited']:,} audited ones lacked some" if claims["lacking"] else ""
+    return f"data in {tiles} was seen on the gate plane only, which may hide pixels without: {bound}{audited}"
+
+
+def glass_text(summary: dict[str, Any]) -> str:
+    """Such as "dab has 3.2 mm2, more than the 1.1 mm2 of tissue: …"; empty where every class fits into the tissue."""
+    area = summary["area"]
+    names = area.get("more_than_tissue", ())
+    if not names:
+        return ""
+    told = " and ".join(
+        f"{r['name']} has {area_text(r['mapped'], summary)}" for r in rows(summary) if r["name"] in names
+    )
+    return (
+        f"{told}, more than the {area_text(area['tissue'], summary)} of tissue, so some of it lies on glass. Likely pen "
+        "marks, dust or shadows: grey passes for stain, while tissue is what has colour. Look at overview.png, then "
+        "outline the tissue (area.aoi) or set another segment.cut"
+    )
 
 
 def rows(summary: dict[str, Any]) -> list[dict[str, Any]]:

@@ -252,7 +252,13 @@ def _record(job: Job, tile: Tile, state: State, share: float, score: float | Non
             area = count_pixels(_fine_valid(job, tile), job.areas, core).area
         except Exception as error:
             return hole(tile, error)
-    return TileRecord(row=tile.row, col=tile.col, state=state, score=score, valid_area=area)
+    claimed = area if share == 1 and state is not State.POSITIVE and may_claim_too_much(job.plan) else None
+    return TileRecord(row=tile.row, col=tile.col, state=state, score=score, valid_area=area, claimed_area=claimed)
+
+
+def may_claim_too_much(plan: RunPlan) -> bool:
+    """Whether a coarse pixel with data may stand for fine ones without: overviews average what is there."""
+    return plan.image.may_lack_pixels and not plan.one_plane
 
 
 def _fine_valid(job: Job, tile: Tile) -> NDArray[np.bool_]:

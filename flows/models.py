@@ -14,6 +14,7 @@ from classifiers.rules import RULES, find_rule
 from downstream.protocol import Segmenter
 from downstream.rule_segmenter import RuleSegmenter
 from tiling.errors import BadInput
+from tiling.stack import require_labels_for
 
 Kind = Literal["gate", "segmenter"]
 ROOMS: dict[Kind, str] = {"gate": "classifiers", "segmenter": "downstream"}
@@ -37,12 +38,16 @@ def open_gate(model: str, cut: float | None, runtime: Wanted | None) -> Classifi
 
 @lru_cache(maxsize=4)
 def open_segmenter(model: str, cut: float | None, runtime: Wanted | None) -> Segmenter:
-    """The segmenter of a recipe, loaded once per process. runtime: see segmenter_runtime."""
+    """The segmenter of a recipe, loaded once per process. runtime: see segmenter_runtime.
+
+    Raises BadInput for one with more classes than a mask has labels.
+    """
     rule = find_rule(model, cut)
     if rule is not None:
         return RuleSegmenter(rule)
     _refuse_cut(model, cut)
     bundle = _bundle(model, "downstream")
+    require_labels_for(bundle.classes, f"{bundle.name}, as a segmenter,")
     if bundle.task == "classification":
         from downstream.dense_classifier import open_dense_classifier
 

@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from downstream.zones import Zones
 from flows.alone import gate_alone, segment_alone
 from flows.domain import heed, judge_run, require_domain
 from flows.engine import Engine
@@ -17,19 +18,26 @@ from flows.results import finished, publish, with_zones
 from flows.selection import has_holes, select, still_to_segment
 from flows.span import GATE_TILES_PER_SPAN, SEGMENT_TILES_PER_SPAN, BatchKey, SegmentBatch, cut_spans
 from flows.zones.areas import planned_zones
+from flows.zones_kept import keep_zones
 from storage.ledger import tiles_of
 from storage.plan import RunPlan
 from storage.run import Run
 from tiling.record import TileRecord
 
 
-def execute(plan: RunPlan, out: str | Path, engine: Engine, progress: Progress) -> dict[str, Any]:
-    """Do the plan, or what is left of it, and return the summary (see summary.json); a finished run is only checked."""
+def execute(
+    plan: RunPlan, out: str | Path, engine: Engine, progress: Progress, zones: Zones | None = None
+) -> dict[str, Any]:
+    """Do the plan, or what is left of it, and return the summary (see summary.json); a finished run is only checked.
+
+    zones: as the run keeps them, so that a resume does not need their file; else they are read as the recipe says.
+    """
     started = time.monotonic()
     recipe = Recipe.model_validate(plan.recipe)
     require_domain(plan, recipe)
-    planned_zones(plan)  # refuses now, not after the work, a file that cannot be used
+    zones = zones or planned_zones(plan)  # refuses now, not after the work, a file that cannot be used
     with Run.begin(out, plan) as run:
+        keep_zones(run, zones)
         run.drop_damaged()
         summary = finished(run)
         if summary is not None:

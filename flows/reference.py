@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.zones.aoi import aoi_of
 from storage.plan import RunPlan
 from tiling.errors import BadInput
 from tiling.record import TileRecord
@@ -23,6 +24,8 @@ DEGREES = "OGC:CRS84"
 
 MAX_SAMPLE_PX = 2**22
 """Of the box around a polygon."""
+OUTSIDE = "outside the area of interest"
+"""Why a sample is left out of which no more than half is inside."""
 
 Floats = NDArray[np.float64]
 ReadMask = Callable[[int, int, int, int], NDArray[np.uint8]]
@@ -92,8 +95,8 @@ def compare(samples: Samples, plan: RunPlan, states: dict[tuple[int, int], State
     """What the map says at each sample. A polygon is one sample: the class that most of its pixels have.
 
     Tiles that the gate kept out are background on the map, and that is what is judged. Samples in tiles that nobody
-    observed (unreadable, failed, planned), without data (empty), outside the image or without a class are dropped and
-    counted. Raises BadInput where no word of the reference is a class of the map.
+    observed (unreadable, failed, planned), without data (empty), outside the image, for the larger part outside the area
+    of interest or without a class are dropped and counted. Raises BadInput where no word of the reference is a class of the map.
     """
     names = (*plan.classes, BACKGROUND)
     known = {name.casefold(): i for i, name in enumerate(names)}
@@ -122,19 +125,44 @@ def map_class(shape: Any, plan: RunPlan, states: dict[tuple[int, int], State], r
     """The label that most pixels of a sample have, 0 = background; or why the map says nothing there."""
     if too_large(shape):
         return "larger than a sample can be"
-    pixels = pixels_of(shape, plan.fine.shape_px)
-    if not len(pixels):
+    whole = pixels_of(shape, plan.fine.shape_px)
+    if not len(whole):
         return "outside the image"
-    at = {states[row, col] for row, col in {(int(y), int(x)) for y, x in pixels // plan.grid.tile_px}}
-    if at & {State.UNREADABLE, State.FAILED, State.PLANNED, State.POSITIVE}:
-        return "not observed"
-    if State.OUTSIDE in at:
-        return "outside the area of interest"
-    if State.EMPTY in at:
-        return "without data"
+    pixels = whole[of_interest(shape, whole, plan)]
+    if 2 * len(pixels) <= len(whole):
+        return OUTSIDE
+    unseen = why_unseen({states[row, col] for row, col in {(int(y), int(x)) for y, x in pixels // plan.grid.tile_px}})
+    if unseen:
+        return unseen
     (top, left), (bottom, right) = pixels.min(axis=0), pixels.max(axis=0)
     labels = read(int(top), int(left), int(bottom - top + 1), int(right - left + 1))
     return int(np.bincount(labels[pixels[:, 0] - top, pixels[:, 1] - left]).argmax())
+
+
+def why_unseen(at: set[State]) -> str:
+    """Why the map says nothing in some of these tiles; empty where it does in all."""
+    if at & {State.UNREADABLE, State.FAILED, State.PLANNED, State.POSITIVE}:
+        return "not observed"
+    if State.OUTSIDE in at:
+        return OUTSIDE
+    if State.EMPTY in at:
+        return "without data"
+    return ""
+
+
+def of_interest(shape: Any, pixels: NDArray[np.int64], plan: RunPlan) -> NDArray[np.bool_]:
+    """(n,) True where a sample's pixel is of interest: by its centre, or by the place itself where the sample is a point.
+
+    pixels: (n, 2) y and x, see pixels_of.
+    """
+    import shapely
+
+    aoi = aoi_of(plan)
+    if aoi is None:
+        return np.ones(len(pixels), bool)
+    y, x = (shape.y, shape.x) if shape.geom_type == "Point" else (pixels.T + 0.5)
+    scale_y, scale_x = plan.fine.scale
+    return np.broadcast_to(shapely.contains_xy(aoi.shape, x * scale_x, y * scale_y), len(pixels))
 
 
 def too_large(shape: Any) -> bool:

@@ -16,6 +16,7 @@ from pyproj import CRS
 
 from classifiers.domain_verdict import Judgement
 from downstream.summary import ClassArea, class_areas, funnel, merge_stages, observed_area, tissue_area
+from flows.area_told import claims_block, glass_block
 from flows.audited import audit_block, audit_of
 from flows.display import convert
 from flows.domain import domain_block
@@ -25,7 +26,8 @@ from flows.pages.report import render_report
 from flows.plan_areas import plan_areas
 from flows.recipe import Recipe
 from flows.zones.aoi import aoi_block, areas_of_interest
-from flows.zones.areas import planned_zones, warnings_of, zones_block, zones_csv
+from flows.zones.areas import warnings_of, zones_block, zones_csv
+from flows.zones_kept import zones_of
 from storage.ledger import tiles_of
 from storage.plan import RunPlan
 from storage.run import Run
@@ -77,7 +79,7 @@ def write_told(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any], o
 
 def zones_part(run: Run, tiles: Sequence[TileRecord]) -> dict[str, Any]:
     """The summary's `zones`; nothing where none are asked for. Raises BadInput for a file that cannot be used."""
-    zones = planned_zones(run.plan)
+    zones = zones_of(run)
     if zones is None:
         return {}
     block = zones_block(run, tiles, zones)
@@ -88,7 +90,7 @@ def zones_part(run: Run, tiles: Sequence[TileRecord]) -> dict[str, Any]:
 
 def with_zones(run: Run, summary: dict[str, Any]) -> dict[str, Any]:
     """The summary of a finished run with the zones its plan asks for now: they are counted again when they changed."""
-    zones, told = planned_zones(run.plan), summary.get("zones")
+    zones, told = zones_of(run), summary.get("zones")
     asked = None if zones is None else (zones.path, zones.sha256, zones.column)
     if asked == (None if told is None else (told["path"], told["sha256"], told["name_column"])):
         return summary
@@ -200,15 +202,18 @@ def area_block(plan: RunPlan, recipe: Recipe, tiles: Sequence[TileRecord], areas
     audit = audit_of(plan, recipe, tiles)
     unreadable = [t for t in tiles if t.state in (State.UNREADABLE, State.FAILED, State.PLANNED)]
     lost = [plan.grid.tile(t.row, t.col).core for t in unreadable]
+    classes, tissue = class_areas(tiles, plan.classes, areas.unit, audit), tissue_area(tiles)
     return {
         "unit": areas.unit,
         "method": areas.method,
         "image": whole,
         **aoi_block(plan),
         "observed": observed_area(tiles),
-        "tissue": tissue_area(tiles),
+        **claims_block(tiles, audit),
+        "tissue": tissue,
+        **glass_block(plan, classes, tissue),
         "not_observed": math.fsum(window_area(areas, core) for core in lost),
-        "classes": [class_row(found) for found in class_areas(tiles, plan.classes, areas.unit, audit)],
+        "classes": [class_row(found) for found in classes],
         "audit": audit_block(audit, tiles),
     }
 

@@ -133,6 +133,7 @@ def table_of(tiles: Iterable[TileRecord], classes: Sequence[str]) -> pa.Table:
         "score": pa.array([t.score for t in rows], pa.float32()),
         "distance": pa.array([t.distance for t in rows], pa.float32()),
         "valid_area": pa.array([t.valid_area for t in rows], pa.float64()),
+        "claimed_area": pa.array([t.claimed_area for t in rows], pa.float64()),
         "tissue_area": pa.array([t.tissue_area for t in rows], pa.float64()),
         "reason": pa.array([t.reason for t in rows], pa.string()),
     }
@@ -143,12 +144,12 @@ def table_of(tiles: Iterable[TileRecord], classes: Sequence[str]) -> pa.Table:
 
 
 def records_of(table: pa.Table, classes: Sequence[str]) -> tuple[TileRecord, ...]:
-    """The rows back; tables of before there were distances, or tissue, have none. Raises KeyError when it is no such table."""
+    """The rows back; tables of before there were distances, claims or tissue have none. Raises KeyError when it is no such table."""
     import pyarrow as pa
 
-    for later in {"distance", "tissue_area"} - set(table.column_names):
+    for later in {"distance", "claimed_area", "tissue_area"} - set(table.column_names):
         table = table.append_column(later, pa.nulls(len(table)))
-    names = ("row", "col", "state", "score", "distance", "valid_area", "tissue_area", "reason")
+    names = ("row", "col", "state", "score", "distance", "valid_area", "claimed_area", "tissue_area", "reason")
     plain = [table.column(name).to_pylist() for name in names]
     rows = zip(*plain, _per_class(table, "pixels", classes), _per_class(table, "area", classes), strict=True)
     return tuple(
@@ -159,12 +160,13 @@ def records_of(table: pa.Table, classes: Sequence[str]) -> tuple[TileRecord, ...
             score=score,
             distance=distance,
             valid_area=valid,
+            claimed_area=claimed,
             tissue_area=tissue,
             reason=reason,
             pixels=pixels,
             area=area,
         )
-        for row, col, state, score, distance, valid, tissue, reason, pixels, area in rows
+        for row, col, state, score, distance, valid, claimed, tissue, reason, pixels, area in rows
     )
 
 

@@ -66,6 +66,9 @@ class ImageInfo:
     """CRS as WKT, or None for slides and bare pixels."""
     may_hide_data: bool = True
     """True when a coarser plane may show no data where the native one holds a sliver of it."""
+    may_lack_pixels: bool = False
+    """True when single pixels may hold no data, so that a coarse one may hide that some under it do: a nodata value, a
+    mask, alpha, floats, a slide that states bounds. Blocks that a sparse file leaves out are not meant."""
     reader: Reader = ""
     """Who decodes the pixels: "gdal" for rasters; "openslide" for slides; "jpeg" for slides of which every level is
     decoded directly, "jpeg and openslide" where some are. Empty when not said, as in old plans."""

@@ -159,6 +159,7 @@ def info_of(datasets: Sequence[DatasetReader], bands: Sequence[Band], spec: Sour
         transform=first.transform if crs else None,
         crs=crs,
         may_hide_data=sparse or masked or nodata is not None or dtype.kind == "f",
+        may_lack_pixels=masked or nodata is not None or dtype.kind == "f",
         reader="gdal",
     )
 

@@ -23,6 +23,8 @@ class TileRecord:
     """How far its look is from the tiles its gate was calibrated on (classifiers/domain.py); None = not judged."""
     valid_area: float = 0.0
     """Area of valid pixels of its core that some step looked at, m2 or um2."""
+    claimed_area: float | None = None
+    """valid_area as the gate plane showed it, where pixels without data may hide in it; None where none can."""
     tissue_area: float | None = None
     """Slides: area of its core that is tissue on the gate plane, um2; None where no cut says what tissue is."""
     pixels: tuple[int, ...] = ()

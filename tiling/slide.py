@@ -91,6 +91,7 @@ class SlideSource:
             transform=None,
             crs=None,
             may_hide_data=True,  # a tile that is not stored is transparent, and may be missing from one level only
+            may_lack_pixels="openslide.bounds-x" in properties,  # told by formats that scan the tissue only
             reader=self._reader(),
             origin_px=(self._bounds.y, self._bounds.x),
             objective_power=_power(properties),

@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tiling.errors import BadInput
 from tiling.grid import Tile
 from tiling.info import Plane
 from tiling.source import Pixels, Source
 from tiling.window import Window
+
+MOST_CLASSES = 254
+"""Of a mask: labels are uint8, 0 is background, and 255 is what nobody looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,6 +51,15 @@ class MaskStack:
     """(n, h, w), 0 = background, i = classes[i - 1]; 0 where the pixel is not valid."""
     classes: tuple[str, ...]
     """Names of labels 1, 2, …"""
+
+
+def require_labels_for(classes: Sequence[str], whose: str) -> None:
+    """Raise BadInput for more classes than a mask has labels. classes: without background; whose: such as a model's name."""
+    if len(classes) > MOST_CLASSES:
+        raise BadInput(
+            f"{whose} has {len(classes):,} classes; a mask tells {MOST_CLASSES} apart, as its labels are 8 bits and 255 "
+            f"is what nobody looked at: {classes[MOST_CLASSES]} is one too many. Merge some of them, or leave some out."
+        )
 
 
 def blank_stack(tile: Tile, bands: int, dtype: str) -> TileStack:

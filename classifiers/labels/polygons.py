@@ -24,6 +24,7 @@ from classifiers.labels.words import LEFT_OUT, Vocabulary
 from tiling.errors import BadInput
 from tiling.info import ImageInfo, Plane
 from tiling.raster_shapes import burn
+from tiling.stack import require_labels_for
 from tiling.window import Window
 
 
@@ -143,8 +144,10 @@ class PolygonTruth:
     """Polygons, some per image. See Truth."""
 
     def __init__(self, drawn: Mapping[str, Drawn], words: Vocabulary) -> None:
-        """drawn: by name of the scene; words: what they mean."""
+        """drawn: by name of the scene; words: what they mean. Raises BadInput for more classes than masks have labels."""
         import shapely
+
+        require_labels_for(words.classes, "what was drawn")
 
         self.classes = words.classes
         self._rest = UNLABELLED if words.rest is None else _code(words.rest)

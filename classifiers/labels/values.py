@@ -15,6 +15,7 @@ from classifiers.labels.sample import UNLABELLED
 from classifiers.labels.words import BACKGROUND, REST, UNLABELLED_NAMES
 from classifiers.training.settings import DataSettings
 from tiling.errors import BadInput
+from tiling.stack import require_labels_for
 
 MOST_VALUES = 50
 """More values than these are no classes: instances are numbered, or the mask is a picture."""
@@ -74,8 +75,7 @@ def from_words(named: Mapping[str, tuple[str, ...]]) -> ValueMap:
     """
     reserved = {name for name in named if name.lower() in {BACKGROUND, *UNLABELLED_NAMES}}
     classes = tuple(name for name in named if name not in reserved)
-    if len(classes) >= UNLABELLED:
-        raise BadInput(f"data.classes has {len(classes)} classes; masks take {UNLABELLED - 1} at most")
+    require_labels_for(classes, "data.classes")
     ranges: list[tuple[int, int, int]] = []
     rest = 0
     for name, words in named.items():

@@ -19,6 +19,7 @@ from classifiers.labels.shelf import Shelf
 from classifiers.labels.words import Vocabulary, label_rows, listed, vocabulary
 from classifiers.training.settings import DataSettings
 from tiling.errors import BadInput
+from tiling.stack import require_labels_for
 
 MOST_PX = 4096
 """Largest side of a tile."""
@@ -36,6 +37,8 @@ def load_items(
     A segmenter learns from them that every pixel of a tile is what the tile is called.
     """
     words = vocabulary(listing.words, settings, default, drawn=False)
+    if kind == "segmenter":
+        require_labels_for(words.classes, "the data")
     items, labels, exclusive, notes = _labelled(listing, words, settings, kind, default)
     reading = _reading(items, settings, default)
     notes += unmatched([item.file for item in items], reading.groups)

@@ -15,7 +15,7 @@ from torch import nn
 from classifiers.answers import require_shape
 from classifiers.bundle import Bundle, write_bundle
 from classifiers.export import export_bundle
-from classifiers.labels.sample import UNLABELLED, LabelledTiles, Split
+from classifiers.labels.sample import LabelledTiles, Split
 from classifiers.preprocess import padded
 from classifiers.torch_runtime import TorchRuntime
 from classifiers.training.card import told
@@ -34,6 +34,7 @@ from downstream.training.mask_lesson import MaskLesson, labelled_pixels
 from downstream.training.segment_tiles import TILES_AT_ONCE, measure, with_masks
 from downstream.training.segmenter_card import segmenter_card
 from tiling.errors import BadInput
+from tiling.stack import require_labels_for
 
 log = logging.getLogger("tilegate")
 
@@ -83,8 +84,7 @@ def draft_segmenter(tiles: LabelledTiles, split: Split, recipe: TrainingRecipe) 
             f"data.exclusive = false: masks hold one class per pixel, so {', '.join(tiles.classes)} can not overlap. "
             "Leave it out, or train one segmenter per class."
         )
-    if len(tiles.classes) >= UNLABELLED:
-        raise BadInput(f"{len(tiles.classes)} classes; masks of 8 bits tell {UNLABELLED - 1} apart: merge some")
+    require_labels_for(tiles.classes, "the data")
     hyperparameters: dict[str, str | int | tuple[int, ...]] = {
         "encoder_name": encoder_name(network.architecture),
         "encoder_depth": len(network.decoder_channels),

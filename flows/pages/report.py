@@ -7,12 +7,22 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from flows.display import area_text, bound_text, domain_text, funnel_lines, is_foreign, recall_text, rows
+from flows.display import (
+    area_text,
+    bound_text,
+    claim_text,
+    domain_text,
+    funnel_lines,
+    glass_text,
+    is_foreign,
+    recall_text,
+    rows,
+)
 from flows.holes import hole_rows, holes_of
 from flows.objective import objective_warning
-from flows.zones.areas import planned_zones
 from flows.zones.map import zones_map
 from flows.zones.page import zones_section
+from flows.zones_kept import zones_of
 from storage.run import Run
 from tiling.record import TileRecord
 
@@ -52,7 +62,7 @@ def render_report(run: Run, tiles: Sequence[TileRecord], summary: dict[str, Any]
 
 
 def _map(run: Run, summary: dict[str, Any]) -> str:
-    zones = planned_zones(run.plan) if "zones" in summary else None
+    zones = zones_of(run) if "zones" in summary else None
     return "" if zones is None else zones_map(zones, run.plan.image.shape_px, summary["zones"])
 
 
@@ -65,6 +75,8 @@ def _warning(summary: dict[str, Any]) -> str:
         told.append(f"<b>Which pixel size?</b> {escape(objective_warning(summary['image']))}.")
     if is_foreign(summary):
         told.append(f"<b>A strange image.</b> It is {escape(domain_text(summary))}.")
+    if glass_text(summary):
+        told.append(f"<b>More than there is tissue.</b> {escape(glass_text(summary))}.")
     return "".join(f"<p class=partial>{text}</p>" for text in told)
 
 
@@ -77,7 +89,7 @@ def _areas(summary: dict[str, Any]) -> str:
     area = summary["area"]
     totals = {
         "tissue": area.get("tissue"),
-        "observed": area["observed"],
+        "observed, at most" if "observed_at_most" in area else "observed": area["observed"],
         "area of interest": area.get("aoi", {}).get("area"),
         "whole image": area["image"],
     }
@@ -118,6 +130,7 @@ def _provenance(summary: dict[str, Any]) -> str:
         "segmenter": segmenter["model"],
         "cut": segmenter["cut"] if segmenter["cut"] is not None else "",
         "ran on": ", ".join(dict.fromkeys(filter(None, (gate.get("runtime"), segmenter.get("runtime"))))),
+        "observed": claim_text(summary),
         "read by": summary["image"].get("reader", ""),
         "fingerprint": summary["fingerprint"],
         "versions": ", ".join(f"{name} {number}" for name, number in summary["versions"].items()),

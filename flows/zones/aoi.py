@@ -14,7 +14,7 @@ from downstream.zones_count import shape_area
 from flows.plan_areas import plan_areas
 from flows.recipe import Recipe
 from storage.plan import RunPlan
-from tiling.grid import Tile
+from tiling.grid import Tile, TileGrid
 from tiling.info import ImageInfo
 from tiling.pixel_area import PixelAreas
 from tiling.record import TileRecord
@@ -35,16 +35,13 @@ def planned_aoi(recipe: Recipe, info: ImageInfo) -> str | None:
 
 def aoi_of(plan: RunPlan) -> Aoi | None:
     """The area of interest of a plan, None = the whole image."""
-    return None if plan.aoi is None else _aoi(plan)
+    return None if plan.aoi is None else _aoi(plan.aoi, plan.grid, plan.fine.scale)
 
 
 @lru_cache(4)
-def _opened(text: str) -> Any:
-    return unpacked(text)
-
-
-def _aoi(plan: RunPlan) -> Aoi:
-    return Aoi(_opened(str(plan.aoi)), plan.grid, plan.fine.scale)
+def _aoi(text: str, grid: TileGrid, scale: tuple[float, float]) -> Aoi:
+    """One of each plan per process: which tiles its border cuts is found once."""
+    return Aoi(unpacked(text), grid, scale)
 
 
 def areas_of_interest(plan: RunPlan) -> PixelAreas:

@@ -149,3 +149,60 @@ def test_glass_that_was_screened_out_is_background(tilegate, tmp_path):
     found = tilegate("accuracy", tmp_path / "run", tmp_path / "ref.geojson", "--json").json
     assert (found["samples"], found["dropped"]) == (5, {})
     assert found["counts"]["map_by_reference"] == [[2, 0], [0, 3]]
+
+
+AOI = shapely.Point(500_703, 4_999_396).buffer(620).difference(shapely.box(500_500, 4_999_300, 500_803, 4_999_455))
+"""Some meadow around a lake, and a hole in it."""
+
+
+def within_aoi(measure, scene, tmp_path, *changes):
+    path = write(tmp_path / "aoi.gpkg", [AOI], ["all"])
+    measure(scene, f"area.aoi={path}", *OFF, *changes)
+
+
+def test_samples_outside_the_area_of_interest_are_left_out(make_scene, measure, tilegate, tmp_path):
+    """Those in tiles that its border cuts, too: shapely says which points are inside."""
+    scene = make_scene()
+    within_aoi(measure, scene, tmp_path)
+    rows, cols, xy = places(9, 500, scene)
+    truth, inside = scene.water[rows, cols], shapely.contains_xy(AOI, *xy.T)
+    assert 50 < inside.sum() < 450
+    path = write(tmp_path / "ref.gpkg", shapely.points(xy), np.where(truth, "water", "land"))
+    found = tilegate("accuracy", tmp_path / "run", path, "--json").json
+    wet, dry = int((truth & inside).sum()), int((~truth & inside).sum())
+    assert found["counts"]["map_by_reference"] == [[wet, 0], [0, dry]]
+    assert found["dropped"] == {"outside the area of interest": int((~inside).sum())}
+    assert found["samples"] == inside.sum()
+    told = tilegate("accuracy", tmp_path / "run", path).out
+    assert f"left out: {(~inside).sum():,} samples outside the area of interest" in told
+
+
+def test_points_count_by_where_they_are_and_polygons_by_their_larger_part(make_scene, measure, tilegate, tmp_path):
+    """The same lake cut at x = 500 703.2, within a pixel and a tile; squares of 5 x 5 pixels, 12 or 13 of them inside."""
+    scene = make_scene()
+    edge = 500_703.2
+    path = write(tmp_path / "aoi.gpkg", [shapely.box(500_000, 4_997_000, edge, 5_000_000)], ["all"])
+    measure(scene, f"area.aoi={path}", *OFF)
+    y = 4_999_405  # centre of row 59, in the lake
+    points = [shapely.Point(edge - 0.1, y), shapely.Point(edge + 0.1, y)]
+    squares = [shapely.box(left, y - 25, left + 50, y + 25) for left in (500_670, 500_680, 500_690)]
+    shapes = [*points, *squares, shapely.Point(500_005, 4_999_995), shapely.Point(500_015, 4_999_995)]
+    path = write(tmp_path / "ref.gpkg", shapes, ["water"] * 5 + ["land"] * 2)
+    found = tilegate("accuracy", tmp_path / "run", path, "--json").json
+    assert found["counts"]["map_by_reference"] == [
+        [2, 0],
+        [0, 2],
+    ]  # of the first, columns 67 to 69 of 67 to 71 have their centres inside
+    assert found["dropped"] == {"outside the area of interest": 3}
+
+
+def test_samples_on_a_coarser_plane_are_found_inside(make_scene, measure, tilegate, tmp_path):
+    """The area of interest is kept in pixels of the image, samples are in those of the segmenter's plane."""
+    scene = make_scene()
+    within_aoi(measure, scene, tmp_path, "tile.pixel_size=20")
+    rows, cols, xy = places(4, 300, scene)
+    inside = shapely.contains_xy(AOI, *xy.T)
+    path = write(tmp_path / "ref.gpkg", shapely.points(xy), np.where(scene.water[rows, cols], "water", "land"))
+    found = tilegate("accuracy", tmp_path / "run", path, "--json").json
+    assert found["samples"] == inside.sum()
+    assert found["dropped"] == {"outside the area of interest": int((~inside).sum())}

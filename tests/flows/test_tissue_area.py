@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from flows.artifacts import summary_markdown
 from flows.console import summary_text
+from flows.display import area_text
 from flows.engine import LocalEngine
 from flows.pipeline import execute
 from flows.planning import make_plan
@@ -58,6 +60,35 @@ def test_tiles_the_screen_leaves_out_have_their_tissue_counted(slide: tuple[Path
     assert part["tiles"]["empty"] > 0
     assert part["area"]["tissue"] == whole["area"]["tissue"]
     assert whole["area"]["tissue"] == pytest.approx(whole["area"]["classes"][0]["mapped"], rel=1e-3)
+
+
+def test_more_stain_than_tissue_is_told(tiny_slide: Callable[..., Path], tmp_path: Path) -> None:
+    """Grey pen beside a little pink tissue: dab takes the pen for stain, and everybody is told both areas."""
+    pixels = np.full((300, 420, 3), 245, np.uint8)
+    pixels[40:100, 50:110] = (220, 120, 170)
+    pixels[160:250, 60:360] = 70
+    summary = measured(tiny_slide(pixels, MPP), tmp_path / "run", "dab", "gate.downsample=1", "area.unit=um2")
+    area, pixel = summary["area"], MPP[0] * MPP[1]
+    assert area["classes"][0]["mapped"] == pytest.approx(90 * 300 * pixel, rel=0.02)
+    assert area["tissue"] == pytest.approx(60 * 60 * pixel, rel=0.02)
+    assert area["more_than_tissue"] == ["dab"]
+    page = (tmp_path / "run" / "report.html").read_text()
+    for told in (summary_text(summary, "run", []), page, summary_markdown(summary, "run")):
+        assert f"dab has {area_text(area['classes'][0]['mapped'], summary)}, more than the" in told
+        assert f"{area_text(area['tissue'], summary)} of tissue" in told
+        assert "pen marks, dust or shadows" in told
+
+
+def test_stain_in_tissue_and_tissue_itself_are_not_told(tiny_slide: Callable[..., Path], tmp_path: Path) -> None:
+    pixels = np.full((300, 420, 3), 245, np.uint8)
+    pixels[40:200, 50:300] = (220, 120, 170)
+    pixels[60:160, 80:200] = (110, 60, 20)
+    path = tiny_slide(pixels, MPP)
+    for recipe, downsample in (("dab", 1), ("dab", 8), ("tissue", 1), ("tissue", 8)):
+        summary = measured(path, tmp_path / f"{recipe}{downsample}", recipe, f"gate.downsample={downsample}")
+        assert summary["area"]["classes"][0]["mapped"] > 0
+        assert "more_than_tissue" not in summary["area"]
+        assert "More than there is tissue" not in (tmp_path / f"{recipe}{downsample}" / "report.html").read_text()
 
 
 def test_land_has_no_tissue(make_scene: Callable[..., Any], measure: Callable[..., Any]) -> None:
