@@ -20,7 +20,7 @@ from flows.recipe import Recipe
 from flows.request import ImageRequest
 from flows.results import is_true, ledger_tiles
 from flows.zones.areas import zones_block
-from flows.zones_kept import resumed_zones
+from flows.zones.kept import resumed_zones
 from storage.place import folder_at, settled
 from storage.plan import RESULTS_VERSION
 from storage.run import Run

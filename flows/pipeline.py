@@ -18,7 +18,7 @@ from flows.results import finished, publish, with_zones
 from flows.selection import has_holes, select, still_to_segment
 from flows.span import GATE_TILES_PER_SPAN, SEGMENT_TILES_PER_SPAN, BatchKey, SegmentBatch, cut_spans
 from flows.zones.areas import planned_zones
-from flows.zones_kept import keep_zones
+from flows.zones.kept import keep_zones
 from storage.ledger import tiles_of
 from storage.plan import RunPlan
 from storage.run import Run

@@ -27,7 +27,7 @@ from flows.plan_areas import plan_areas
 from flows.recipe import Recipe
 from flows.zones.aoi import aoi_block, areas_of_interest
 from flows.zones.areas import warnings_of, zones_block, zones_csv
-from flows.zones_kept import zones_of
+from flows.zones.kept import zones_of
 from storage.ledger import tiles_of
 from storage.plan import RunPlan
 from storage.run import Run

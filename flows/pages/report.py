@@ -22,7 +22,7 @@ from flows.holes import hole_rows, holes_of
 from flows.objective import objective_warning
 from flows.zones.map import zones_map
 from flows.zones.page import zones_section
-from flows.zones_kept import zones_of
+from flows.zones.kept import zones_of
 from storage.run import Run
 from tiling.record import TileRecord
 

@@ -17,7 +17,7 @@ from flows.planning import make_plan
 from flows.progress import Silent
 from flows.recipe import load_recipe
 from flows.segment_stage import segment_span
-from flows.zones_kept import from_bytes, to_bytes
+from flows.zones.kept import from_bytes, to_bytes
 from storage.run import Run
 from tiling.errors import BadInput
 from tiling.source import SourceSpec
