@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ class ModelId:
     """Gates: the threshold its evidence recommends."""
     dtype: str | None = None
     """numpy dtype of the pixels it was trained on; None for rules, which take any."""
+    sees: Literal["numbers", "reflectance"] = "numbers"
+    """What its pixels are: the file's numbers, as bundles were trained on, or float32 reflectance where a file or
+    recipe says how to make it."""
 
     def takes(self, size: PixelSize) -> bool:
         """Whether pixels of this size look as they did in training; a tile's side is rounded, so give it a percent."""

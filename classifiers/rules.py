@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,10 +40,11 @@ class Rule:
     def model(self) -> ModelId:
         """Identity: the rule and its cut."""
         text = json.dumps({"rule": self.name, "bands": self.bands, "cut": self.cut})
-        return ModelId(name=self.name, sha256=hashlib.sha256(text.encode()).hexdigest())
+        sees: Literal["numbers", "reflectance"] = "reflectance" if self.amount is normalised_difference else "numbers"
+        return ModelId(name=self.name, sha256=hashlib.sha256(text.encode()).hexdigest(), sees=sees)
 
     def positive(self, pixels: NDArray[np.generic]) -> NDArray[np.bool_]:
-        """(…, band, h, w) in source units -> (…, h, w)."""
+        """(…, band, h, w) as `model.sees` says -> (…, h, w)."""
         if self.cut is None:
             raise BadInput(f"rule {self.name} has no cut yet; it is fitted to an image first")
         return np.asarray(self.amount(pixels) > self.cut)

@@ -16,6 +16,7 @@ from downstream.audit import tiles_for
 from downstream.protocol import Segmenter
 from flows.models import gate_runtime, open_gate, open_segmenter, segmenter_runtime, settled
 from flows.overlap import begun, models
+from flows.radiometry import settled_radiometry
 from flows.recall import contracted
 from flows.recipe import Recipe
 from flows.zones_aoi import planned_aoi
@@ -62,6 +63,7 @@ def draft_plan(spec: SourceSpec, recipe: Recipe, aoi: str | None = None) -> RunP
             require_dtype(info, model)
         fine = fine_plane(info, fitted, segmenter.model)
         pixel_areas(info, fine, recipe.area.method)  # refuses now, not after the work, where no honest area exists
+        info = settled_radiometry(info, fitted.image, (gate, segmenter))
         final = fill_gate(fitted, info, fine, gate)
         aoi = aoi or planned_aoi(final, source.info)
     finally:

@@ -21,6 +21,7 @@ from flows.display import convert
 from flows.domain import domain_block
 from flows.picture import draw_overview
 from flows.plan_areas import plan_areas
+from flows.radiometry import radiometry_block
 from flows.recipe import Recipe
 from flows.report import render_report
 from flows.zones import planned_zones, warnings_of, zones_block, zones_csv
@@ -157,6 +158,7 @@ def summarise(
             "unit": image.pixel_size.unit,
             "crs": crs_name(image.crs),
             "reader": image.reader,
+            **radiometry_block(plan),
         },
         "tiles": counts,
         "area": area_block(plan, recipe, tiles, areas) | {"display_unit": recipe.area.unit},

@@ -11,6 +11,7 @@ from typing import Any
 
 from affine import Affine
 
+from tiling import radiometry
 from tiling.errors import BadInput
 from tiling.grid import TileGrid
 from tiling.info import ImageInfo, PixelSize, Plane
@@ -87,8 +88,10 @@ def _finding(recipe: dict[str, Any]) -> dict[str, Any]:
     """Without what does not decide what is found, so that it can be changed and the run goes on.
 
     gate.outside decides whether a run goes on, zones only how its areas are told; where the file of the area of
-    interest lies does not matter, what is in it does (RunPlan.aoi).
+    interest lies does not matter, what is in it does (RunPlan.aoi), and so it is with scales and offsets
+    (RunPlan.image.radiometry).
     """
+    recipe = {key: value for key, value in recipe.items() if key != "image"}
     gate, area = recipe.get("gate"), recipe.get("area")
     if isinstance(gate, dict):
         recipe = recipe | {"gate": {key: value for key, value in gate.items() if key != "outside"}}
@@ -113,6 +116,10 @@ def to_json(plan: RunPlan) -> dict[str, Any]:
     image["transform"] = list(plan.image.transform)[:6] if plan.image.transform is not None else None
     image["pixel_size"] = asdict(plan.image.pixel_size)
     image["nodata"] = _json_number(plan.image.nodata)
+    if plan.image.radiometry is not None:
+        image["radiometry"] = radiometry.to_json(plan.image.radiometry)
+    else:
+        del image["radiometry"]  # most images have none, and their plans stay what they were
     plain = {
         "name": plan.name,
         "source": asdict(plan.source) | {"nodata": _json_number(plan.source.nodata)},
@@ -166,6 +173,7 @@ def _image(image: dict[str, Any]) -> ImageInfo:
             "nodata": _number(image["nodata"]),
             "pixel_size": PixelSize(**image["pixel_size"]),
             "transform": Affine(*image["transform"]) if image["transform"] else None,
+            "radiometry": radiometry.from_json(image["radiometry"]) if "radiometry" in image else None,
         }
     )
 

@@ -8,6 +8,8 @@ from typing import Literal
 
 from affine import Affine
 
+from tiling.radiometry import Radiometry
+
 Unit = Literal["m", "um"]
 Reader = Literal["", "gdal", "openslide", "jpeg", "jpeg and openslide"]
 
@@ -69,6 +71,9 @@ class ImageInfo:
     reader: Reader = ""
     """Who decodes the pixels: "gdal" for rasters; "openslide" for slides; "jpeg" for slides of which every level is
     decoded directly, "jpeg and openslide" where some are. Empty when not said, as in old plans."""
+    radiometry: Radiometry | None = None
+    """How its numbers become reflectance, by the file's tags; in a plan, what the models that want it see. None = the
+    numbers are taken as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

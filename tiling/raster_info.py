@@ -17,6 +17,7 @@ from tiling.address import is_remote
 from tiling.errors import BadInput
 from tiling.info import ImageInfo, PixelSize
 from tiling.planar_area import ground_pixel_size
+from tiling.radiometry import radiometry_of
 from tiling.source import MAX_BLOCK_BYTES, SourceSpec
 
 NAMED_COLOURS = {
@@ -160,6 +161,10 @@ def info_of(datasets: Sequence[DatasetReader], bands: Sequence[Band], spec: Sour
         crs=crs,
         may_hide_data=sparse or masked or nodata is not None or dtype.kind == "f",
         reader="gdal",
+        radiometry=radiometry_of(
+            [d.scales[b.index - 1] for d, b in zip(used, bands, strict=True)],
+            [d.offsets[b.index - 1] for d, b in zip(used, bands, strict=True)],
+        ),
     )
 
 
