@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from downstream.zones import load_zones
+from flows.approval import Approve, approved, ask_at_the_desk
 from flows.console import note, progress_for_people
 from flows.engine import LocalEngine
 from flows.holes import holes_of
@@ -110,18 +111,26 @@ def require_fit(spec: SourceSpec, recipe: Recipe, out: str) -> None:
 
 
 def run_local(
-    spec: SourceSpec, recipe: Recipe, out: str, workers: int | None, *, quiet: bool, aoi: str | None = None
+    spec: SourceSpec,
+    recipe: Recipe,
+    out: str,
+    workers: int | None,
+    *,
+    quiet: bool,
+    aoi: str | None = None,
+    approve: Approve = ask_at_the_desk,
 ) -> dict[str, Any]:
-    """Threads of this process, with progress bars. aoi: see make_plan."""
+    """Threads of this process, with progress bars. aoi: see make_plan. approve: see execute."""
     plan, engine = make_plan(spec, recipe, aoi), LocalEngine(workers)
     with closing(Silent() if quiet else progress_for_people()) as progress:
-        return execute(plan, out, engine, progress)
+        return execute(plan, out, engine, progress, approve)
 
 
-def resume_run(folder: str, workers: int | None, *, quiet: bool) -> dict[str, Any]:
-    """The rest of a run, from its own plan; the image is looked at again."""
+def resume_run(folder: str, workers: int | None, *, quiet: bool, approve: bool = False) -> dict[str, Any]:
+    """The rest of a run, from its own plan; the image is looked at again. approve: whatever it costs."""
     found = Run.open(folder).plan
-    return run_local(found.source, Recipe.model_validate(found.recipe), folder, workers, quiet=quiet, aoi=found.aoi)
+    recipe, asked = Recipe.model_validate(found.recipe), approved if approve else ask_at_the_desk
+    return run_local(found.source, recipe, folder, workers, quiet=quiet, aoi=found.aoi, approve=asked)
 
 
 def report_run(folder: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def estimate(spec: SourceSpec, recipe: Recipe) -> dict[str, Any]:
     plan = draft_plan(spec, recipe)
     with open_job(plan) as job:
         gated, gate_s = _try_gate(job)
-        segment_s = _try_segmenter(job, gated)
+        segment_s = segment_seconds(job, gated)
         tiles = len(plan.grid) if job.aoi is None else int(job.aoi.inside.sum())
     workers = os.cpu_count() or 1
     share = sum(t.state is State.POSITIVE for t in gated) / len(gated)
@@ -100,8 +101,8 @@ def _try_gate(job: Job) -> tuple[list[TileRecord], float]:
     return seen, (time.perf_counter() - started) / len(seen)
 
 
-def _try_segmenter(job: Job, gated: list[TileRecord]) -> float:
-    """Segment a few tiles, positives first: seconds per tile; 0 when none can be read."""
+def segment_seconds(job: Job, gated: Sequence[TileRecord]) -> float:
+    """Segment a few tiles, positives first: seconds per tile; 0 when none can be read. Raises what the model raises."""
     likely = sorted((t for t in gated if t.state in (State.POSITIVE, State.NEGATIVE)), key=lambda t: -(t.score or 0))
     tiles = [job.plan.grid.tile(t.row, t.col) for t in likely[:SAMPLE_TILES]]
     assert job.segmenter is not None  # loaded before the clock starts

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.alone import gate_alone, segment_alone
+from flows.approval import Approve, ask_at_the_desk, require_approval
 from flows.domain import heed, judge_run, require_domain
 from flows.engine import Engine
 from flows.progress import Progress
@@ -22,8 +23,13 @@ from storage.run import Run
 from tiling.record import TileRecord
 
 
-def execute(plan: RunPlan, out: str | Path, engine: Engine, progress: Progress) -> dict[str, Any]:
-    """Do the plan, or what is left of it, and return the summary (see summary.json); a finished run is only checked."""
+def execute(
+    plan: RunPlan, out: str | Path, engine: Engine, progress: Progress, approve: Approve = ask_at_the_desk
+) -> dict[str, Any]:
+    """Do the plan, or what is left of it, and return the summary (see summary.json); a finished run is only checked.
+
+    approve: asked when more is to be segmented than the recipe agrees to.
+    """
     started = time.monotonic()
     recipe = Recipe.model_validate(plan.recipe)
     require_domain(plan, recipe)
@@ -37,7 +43,9 @@ def execute(plan: RunPlan, out: str | Path, engine: Engine, progress: Progress) 
         gate_s = time.monotonic() - started
         found = judge_run(plan, recipe, gated)
         heed(found, plan, recipe, progress)
-        segmented = segment_stage(run, select(plan, recipe, gated), engine, progress)
+        chosen = select(plan, recipe, gated)
+        require_approval(run, recipe, gated, chosen, engine.workers, approve)
+        segmented = segment_stage(run, chosen, engine, progress)
         seconds = {"gate": gate_s, "segment": time.monotonic() - started - gate_s}
         return publish(run, recipe, gated, segmented, found, seconds)
 

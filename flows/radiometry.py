@@ -49,3 +49,12 @@ def radiometry_block(plan: RunPlan) -> dict[str, Any]:
     rows = zip(plan.image.bands, found.scale, found.offset, strict=True)
     bands = [{"name": name, "scale": scale, "offset": offset} for name, scale, offset in rows]
     return {"radiometry": {"bands": bands, "whence": found.whence}}
+
+
+def radiometry_text(image: dict[str, Any]) -> str:
+    """What rules saw of the numbers of a file, for a person; empty where they saw the numbers. image: of the summary."""
+    found = image.get("radiometry")
+    if found is None:
+        return ""
+    bands = ", ".join(f"{row['name']} x {row['scale']:g} {row['offset']:+g}" for row in found["bands"])
+    return f"{bands} (by {found['whence']})"

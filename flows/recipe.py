@@ -107,6 +107,12 @@ class SegmentRecipe(Strict):
     model: str = Field(description="A rule, a bundled segmenter, or the folder of a bundle.")
     cut: float | None = Field(None, description="Rules only: positive above this value of the rule.")
     runtime: Wanted | None = Field("auto", description=RUNTIME)
+    approve_above: int | None = Field(
+        None,
+        ge=0,
+        description="Wait for an operator before more tiles than this are segmented, audited ones included; never when "
+        "empty.",
+    )
 
 
 class AreaRecipe(Strict):

@@ -9,6 +9,7 @@ from typing import Any
 
 from flows.display import area_text, bound_text, domain_text, funnel_lines, is_foreign, recall_text, rows
 from flows.holes import hole_rows, holes_of
+from flows.radiometry import radiometry_text
 from flows.zones import planned_zones
 from flows.zones_map import zones_map
 from flows.zones_page import zones_section
@@ -116,6 +117,7 @@ def _provenance(summary: dict[str, Any]) -> str:
         "cut": segmenter["cut"] if segmenter["cut"] is not None else "",
         "ran on": ", ".join(dict.fromkeys(filter(None, (gate.get("runtime"), segmenter.get("runtime"))))),
         "read by": summary["image"].get("reader", ""),
+        "reflectance": radiometry_text(summary["image"]),
         "fingerprint": summary["fingerprint"],
         "versions": ", ".join(f"{name} {number}" for name, number in summary["versions"].items()),
         "seconds": ", ".join(f"{name} {value}" for name, value in summary["seconds"].items()),

@@ -87,14 +87,16 @@ class RunPlan:
 def _finding(recipe: dict[str, Any]) -> dict[str, Any]:
     """Without what does not decide what is found, so that it can be changed and the run goes on.
 
-    gate.outside decides whether a run goes on, zones only how its areas are told; where the file of the area of
+    gate.outside and segment.approve_above decide whether a run goes on, zones only how its areas are told; where the file of the area of
     interest lies does not matter, what is in it does (RunPlan.aoi), and so it is with scales and offsets
     (RunPlan.image.radiometry).
     """
     recipe = {key: value for key, value in recipe.items() if key != "image"}
-    gate, area = recipe.get("gate"), recipe.get("area")
+    gate, segment, area = recipe.get("gate"), recipe.get("segment"), recipe.get("area")
     if isinstance(gate, dict):
         recipe = recipe | {"gate": {key: value for key, value in gate.items() if key != "outside"}}
+    if isinstance(segment, dict):
+        recipe = recipe | {"segment": {key: value for key, value in segment.items() if key != "approve_above"}}
     if isinstance(area, dict):
         told = ("zones", "zones_name", "aoi")
         recipe = recipe | {"area": {key: value for key, value in area.items() if key not in told}}

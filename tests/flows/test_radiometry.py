@@ -83,6 +83,7 @@ def test_the_tags_of_a_file_are_applied_before_a_rule_cuts(tmp_path: Path, recip
     row = {"scale": 1e-4, "offset": -0.1}
     assert summary["image"]["radiometry"] == {"bands": [{"name": a, **row}, {"name": b, **row}], "whence": "file"}
     assert json.loads((tmp_path / "run/summary.json").read_text()) == summary
+    assert f"{a} x 0.0001 -0.1, {b} x 0.0001 -0.1 (by file)" in (tmp_path / "run/report.html").read_text()
     bare = write(tmp_path / "bare.tif", numbers(1000), (a, b))
     other = measure(bare, tmp_path / "bare", recipe)
     assert "radiometry" not in other["image"]
