@@ -159,6 +159,7 @@ def summarise(
             "crs": crs_name(image.crs),
             "reader": image.reader,
             **radiometry_block(plan),
+            **({} if image.date is None else {"date": image.date.day, "date_from": image.date.whence}),
         },
         "tiles": counts,
         "area": area_block(plan, recipe, tiles, areas) | {"display_unit": recipe.area.unit},

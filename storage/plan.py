@@ -12,6 +12,7 @@ from typing import Any
 from affine import Affine
 
 from tiling import radiometry
+from tiling.dates import ImageDate
 from tiling.errors import BadInput
 from tiling.grid import TileGrid
 from tiling.info import ImageInfo, PixelSize, Plane
@@ -74,7 +75,7 @@ class RunPlan:
         plain = to_json(self)
         plain["recipe"] = _finding(plain["recipe"])
         aoi = {} if self.aoi is None else {"aoi": hashlib.sha256(self.aoi.encode()).hexdigest()}
-        image = {key: value for key, value in plain["image"].items() if key != "uri"}
+        image = {key: value for key, value in plain["image"].items() if key not in ("uri", "date")}
         kept = ("identity", "fine", "grid", "gate_tile_px", "classes", "models", "recipe", "results_version")
         given = {key: plain["source"][key] for key in ("bands", "nodata")}
         return {**{key: plain[key] for key in kept}, **given, **aoi, "image": image}
@@ -122,6 +123,7 @@ def to_json(plan: RunPlan) -> dict[str, Any]:
         image["radiometry"] = radiometry.to_json(plan.image.radiometry)
     else:
         del image["radiometry"]  # most images have none, and their plans stay what they were
+    image["date"] = None if plan.image.date is None else asdict(plan.image.date)
     plain = {
         "name": plan.name,
         "source": asdict(plan.source) | {"nodata": _json_number(plan.source.nodata)},
@@ -176,6 +178,7 @@ def _image(image: dict[str, Any]) -> ImageInfo:
             "pixel_size": PixelSize(**image["pixel_size"]),
             "transform": Affine(*image["transform"]) if image["transform"] else None,
             "radiometry": radiometry.from_json(image["radiometry"]) if "radiometry" in image else None,
+            "date": ImageDate(**image["date"]) if image.get("date") else None,
         }
     )
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from affine import Affine
 
+from tiling.dates import ImageDate
 from tiling.radiometry import Radiometry
 
 Unit = Literal["m", "um"]
@@ -74,6 +75,8 @@ class ImageInfo:
     radiometry: Radiometry | None = None
     """How its numbers become reflectance, by the file's tags; in a plan, what the models that want it see. None = the
     numbers are taken as they are."""
+    date: ImageDate | None = None
+    """When it was taken, if its files say so and agree."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

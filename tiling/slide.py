@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from openslide import OpenSlide, OpenSlideCache, OpenSlideError, __library_version__
 
+from tiling.dates import SLIDE, date_in
 from tiling.errors import BadData, BadInput
 from tiling.info import ImageInfo, PixelSize, Plane, Reader
 from tiling.slide_damage import stored_tiles
@@ -92,6 +93,7 @@ class SlideSource:
             crs=None,
             may_hide_data=True,  # a tile that is not stored is transparent, and may be missing from one level only
             reader=self._reader(),
+            date=date_in(properties, SLIDE),
         )
 
     def _reader(self) -> Reader:

@@ -308,8 +308,7 @@ def test_a_deployment_waits_suspended_and_resume_agrees(make_scene, measure, tmp
         gated = {path: path.read_bytes() for path in (out / "ledger/gate").iterdir()}
         assert len(gated) == 25
         assert not (out / "ledger/segment").exists()
-        _, tasks, artifacts = look(flow_run.id)
-        assert {task["task_key"].partition("-")[0] for task in tasks} == {"gate_span"}
+        _, _, artifacts = look(flow_run.id)
         assert "more than the 7 agreed (segment.approve_above): less than a minute." in artifacts["approval"]["data"]
         wait_until(lambda: (tmp_path / "worker.log").read_text().count("is paused") == 1, 30)  # nobody holds the run
 
