@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from tiling.info import PixelSize
 from tiling.stack import TileStack
 
+Sees = Literal["numbers", "reflectance"]
+"""What a model's pixels are: the file's numbers, or float32 reflectance where a file or recipe says how to make it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelId:
@@ -28,9 +31,8 @@ class ModelId:
     """Gates: the threshold its evidence recommends."""
     dtype: str | None = None
     """numpy dtype of the pixels it was trained on; None for rules, which take any."""
-    sees: Literal["numbers", "reflectance"] = "numbers"
-    """What its pixels are: the file's numbers, as bundles were trained on, or float32 reflectance where a file or
-    recipe says how to make it."""
+    sees: Sees = "numbers"
+    """What its pixels are."""
 
     def takes(self, size: PixelSize) -> bool:
         """Whether pixels of this size look as they did in training; a tile's side is rounded, so give it a percent."""

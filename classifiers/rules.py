@@ -6,12 +6,11 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.protocol import ModelId
+from classifiers.protocol import ModelId, Sees
 from tiling.errors import BadInput
 from tiling.source import Pixels
 
@@ -40,7 +39,7 @@ class Rule:
     def model(self) -> ModelId:
         """Identity: the rule and its cut."""
         text = json.dumps({"rule": self.name, "bands": self.bands, "cut": self.cut})
-        sees: Literal["numbers", "reflectance"] = "reflectance" if self.amount is normalised_difference else "numbers"
+        sees: Sees = "reflectance" if self.amount is normalised_difference else "numbers"
         return ModelId(name=self.name, sha256=hashlib.sha256(text.encode()).hexdigest(), sees=sees)
 
     def positive(self, pixels: NDArray[np.generic]) -> NDArray[np.bool_]:

@@ -15,3 +15,8 @@ def as_seen(stack: TileStack, model: ModelId, radiometry: Radiometry | None, ban
     if radiometry is None or model.sees == "numbers":
         return stack
     return replace(stack, pixels=radiometry.reflectance(stack.pixels, bands))
+
+
+def dtype_seen(dtype: str, model: ModelId, radiometry: Radiometry | None) -> str:
+    """Numpy dtype of what a model sees of pixels of a type."""
+    return dtype if radiometry is None or model.sees == "numbers" else "float32"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from classifiers.protocol import Classifier
 from classifiers.rules import find_rule
-from classifiers.seen import as_seen
+from classifiers.seen import as_seen, dtype_seen
 from flows.evaluation_tiles import require_made_for
 from flows.models import find_bundle, open_gate
 from tiling.errors import BadData, BadInput
@@ -160,7 +160,8 @@ def _stack(tile: str, gate: Classifier, bundle: Bundle | None, settings: DataSet
     missing = [band for band in gate.bands if band not in info.bands]
     if missing:
         raise BadInput(f"{tile}: {gate.model.name} needs band {', '.join(missing)}, there are {', '.join(info.bands)}")
-    require_made_for(f"{tile} holds", info.dtype, info.pixel_size.times(plane.scale), gate.model)
+    dtype = dtype_seen(info.dtype, gate.model, info.radiometry)
+    require_made_for(f"{tile} holds", dtype, info.pixel_size.times(plane.scale), gate.model)
     if not stack.valid.any():
         raise BadInput(f"{tile}: no pixel of it holds data, so there is nothing to explain")
     bands = [info.bands.index(band) for band in gate.bands]

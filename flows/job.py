@@ -12,7 +12,7 @@ from threading import Lock
 from classifiers.bundle_contract import Domain
 from classifiers.gate import positive_columns
 from classifiers.protocol import Classifier
-from classifiers.seen import as_seen
+from classifiers.seen import as_seen, dtype_seen
 from downstream.protocol import Segmenter
 from downstream.zones_aoi import Aoi
 from flows.domain import gate_bundle
@@ -88,7 +88,8 @@ def prepare(run_path: str) -> None:
     recipe = Recipe.model_validate(plan.recipe)
     with suppress(Exception):
         segmenter = open_segmenter(recipe.segment.model, recipe.segment.cut, recipe.segment.runtime)
-        segmenter.segment(blank_stack(plan.grid.tile(0, 0), len(segmenter.bands), plan.image.dtype))
+        dtype = dtype_seen(plan.image.dtype, segmenter.model, plan.image.radiometry)
+        segmenter.segment(blank_stack(plan.grid.tile(0, 0), len(segmenter.bands), dtype))
 
 
 class TakingTurns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,11 @@ import zarr
 from numpy.typing import NDArray
 from rasterio.transform import from_origin
 
+from classifiers.bundle import load_bundle
+from classifiers.bundle_schema import from_json as schema_from_json
+from classifiers.bundle_schema import to_json as schema_to_json
 from flows.engine import LocalEngine
+from flows.models import bundle_folder
 from flows.pipeline import execute
 from flows.planning import make_plan
 from flows.progress import Silent
@@ -168,6 +173,37 @@ def test_a_network_sees_the_numbers_it_learnt_from(make_rgb: Any, land: Any, tmp
         BadInput, match=r"are for rules of reflectance \(ndwi, ndvi, ndsi\); .*forest-unet sees numbers"
     ):
         make_plan(spec, load_recipe("forest", (*changes, "image.offset=-0.1")))
+
+
+def test_a_network_that_learnt_from_reflectance_is_shown_that(make_rgb: Any, land: Any, tmp_path: Path) -> None:
+    """Bundles that say so: from numbers ten times as large and 100 higher they see, to the bit, what they saw."""
+    pixels = land((300, 300), seed=2)
+    plain = make_rgb(pixels)
+    with rasterio.open(plain) as file:
+        profile = file.profile | {"dtype": "uint16"}
+    with rasterio.open(tmp_path / "tens.tif", "w", **profile) as file:
+        file.write(pixels.astype(np.uint16) * 10 + 100)
+        file.scales, file.offsets = (0.1,) * 3, (-10.0,) * 3
+        file.descriptions = ("red", "green", "blue")
+    for room, name in (("classifiers", "forest-gate"), ("downstream", "forest-unet")):
+        shutil.copytree(bundle_folder(room) / name, tmp_path / name)
+        said = json.loads((tmp_path / name / "bundle.json").read_text())
+        told = said | {"tilegate:dtype": "float32", "tilegate:sees": "reflectance"}
+        (tmp_path / name / "bundle.json").write_text(json.dumps(told))
+        bundle = load_bundle(tmp_path / name, tmp_path)
+        assert bundle.model.sees == "reflectance"
+        assert schema_from_json(schema_to_json(bundle), bundle.path).sees == "reflectance"
+    changes = ("tile.size_px=128", "tile.batch=2", "audit.tiles=0", "gate.threshold=0", "segment.runtime=torch")
+    others = (f"gate.model={tmp_path}/forest-gate", f"segment.model={tmp_path}/forest-unet")
+    for path, out, more in ((plain, "a", ()), (tmp_path / "tens.tif", "b", others)):
+        plan = make_plan(SourceSpec(uris=(str(path),)), load_recipe("forest", (*changes, *more)))
+        assert execute(plan, tmp_path / out, LocalEngine(1), Silent())["tiles"]["failed"] == 0
+    assert 0.1 < mask_of(tmp_path / "a").mean() < 0.97
+    np.testing.assert_array_equal(mask_of(tmp_path / "a"), mask_of(tmp_path / "b"))
+    with pytest.raises(BadInput, match="holds uint16 values; forest-gate was trained on float32"):
+        make_plan(
+            SourceSpec(uris=(str(tmp_path / "tens.tif"),)), load_recipe("forest", (*others, "image.radiometry=raw"))
+        )
 
 
 def test_the_plan_keeps_it_and_a_run_goes_on_only_with_the_same(tmp_path: Path) -> None:
