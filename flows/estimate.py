@@ -13,6 +13,7 @@ from downstream.audit import promised, tiles_for
 from flows.gate_stage import gate_tiles, read_of_interest
 from flows.job import Job, open_job
 from flows.planning import draft_plan
+from flows.radiometry import radiometry_block, radiometry_text
 from flows.reading import read_tiles
 from flows.recipe import Recipe
 from flows.segment_stage import require_labels
@@ -41,7 +42,8 @@ def estimate(spec: SourceSpec, recipe: Recipe) -> dict[str, Any]:
     per_batch = len(plan.grid) // batches
     rejected = tiles - round(share * tiles)
     return {
-        "image": {"uri": plan.image.uri, "shape_px": list(plan.image.shape_px), "bands": list(plan.image.bands)},
+        "image": {"uri": plan.image.uri, "shape_px": list(plan.image.shape_px), "bands": list(plan.image.bands)}
+        | radiometry_block(plan),
         "tiles": tiles,
         "outside_aoi": len(plan.grid) - tiles,
         "batches": batches,
@@ -56,6 +58,7 @@ def estimate(spec: SourceSpec, recipe: Recipe) -> dict[str, Any]:
         "seconds": {"gate_per_tile": gate_s, "segment_per_tile": segment_s, "workers": workers},
         "minutes": (tiles * gate_s + expensive * segment_s) / workers / 60,
         "gate_threshold": plan.recipe["gate"]["threshold"],
+        "approve_above": plan.recipe["segment"]["approve_above"],
     }
 
 
@@ -117,9 +120,11 @@ def segment_seconds(job: Job, gated: Sequence[TileRecord]) -> float:
 def estimate_lines(found: dict[str, Any]) -> list[str]:
     """For a person."""
     share, megabytes = found["positive_share"], 2**20
+    seen, agreed = radiometry_text(found["image"]), found["approve_above"]
     outside = f" (and {found['outside_aoi']:,} outside of the area of interest)" if found["outside_aoi"] else ""
     return [
         f"{found['tiles']:,} tiles{outside} in {found['batches']:,} batches, read from {', '.join(found['image']['bands'])}",
+        *([f"rules see reflectance: {seen}"] if seen else []),
         f"gate: {found['spans']['gate']:,} spans, {1e3 * found['seconds']['gate_per_tile']:.2f} ms per tile, "
         f"{found['bytes']['gate_batch'] / megabytes:.1f} MB per batch",
         f"segment: about {found['segmented_tiles']:,} tiles in {found['spans']['segment']:,} spans, "
@@ -129,6 +134,11 @@ def estimate_lines(found: dict[str, Any]) -> list[str]:
         f"(seen on {share['sampled_tiles']:,} tiles); {audit_promise(found['audit'])}",
         *audit_table(found["audit"]),
         f"expected: {found['minutes']:.2g} minutes on {found['seconds']['workers']} workers",
+        *(
+            [f"the run will wait for approval if more than {agreed:,} tiles are to be segmented"]
+            if agreed is not None
+            else []
+        ),
     ]
 
 

@@ -150,3 +150,10 @@ def test_a_recipe_agrees_to_whole_tiles() -> None:
 )
 def test_the_duration_is_told_as_people_say_it(seconds: float | None, told: str) -> None:
     assert told in Cost(run_uri="runs/a", tiles=61, audited=5, agreed=40, seconds=seconds).text
+
+
+def test_a_plan_says_that_the_run_may_wait(tilegate: Any, make_scene: Any) -> None:
+    plan = ("plan", make_scene().path, "--recipe", "water", "--set", "tile.size_px=32")
+    told = "the run will wait for approval if more than 1,000 tiles are to be segmented"
+    assert told in tilegate(*plan, "--set", "segment.approve_above=1000").out
+    assert "approval" not in tilegate(*plan).out

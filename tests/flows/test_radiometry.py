@@ -79,7 +79,7 @@ def truth(path: Path, cut: float) -> NDArray[np.bool_]:
 
 
 @pytest.mark.parametrize("recipe", CUTS)
-def test_the_tags_of_a_file_are_applied_before_a_rule_cuts(tmp_path: Path, recipe: str) -> None:
+def test_the_tags_of_a_file_are_applied_before_a_rule_cuts(tmp_path: Path, tilegate: Any, recipe: str) -> None:
     """To the pixel, and other than without the tags wherever the cut is not 0; told where it is looked for."""
     a, b, cut = CUTS[recipe]
     tagged = write(tmp_path / "tagged.tif", numbers(1000), (a, b), scales=(1e-4, 1e-4), offsets=(-0.1, -0.1))
@@ -89,6 +89,8 @@ def test_the_tags_of_a_file_are_applied_before_a_rule_cuts(tmp_path: Path, recip
     assert summary["image"]["radiometry"] == {"bands": [{"name": a, **row}, {"name": b, **row}], "whence": "file"}
     assert json.loads((tmp_path / "run/summary.json").read_text()) == summary
     assert f"{a} x 0.0001 -0.1, {b} x 0.0001 -0.1 (by file)" in (tmp_path / "run/report.html").read_text()
+    planned = tilegate("plan", tagged, "--recipe", recipe).out
+    assert f"rules see reflectance: {a} x 0.0001 -0.1, {b} x 0.0001 -0.1 (by file)" in planned
     bare = write(tmp_path / "bare.tif", numbers(1000), (a, b))
     other = measure(bare, tmp_path / "bare", recipe)
     assert "radiometry" not in other["image"]
