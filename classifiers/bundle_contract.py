@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from classifiers.protocol import ModelId
+from classifiers.protocol import ModelId, Sees
 from tiling.info import PixelSize
 
 Task = Literal["classification", "segmentation"]
@@ -172,6 +172,8 @@ class Bundle:
     """How the data it was trained on writes its classes (see DataSettings.classes); empty = as they are called."""
     domain: Domain | None = None
     """Gates: what the calibrated tiles looked like."""
+    sees: Sees = "numbers"
+    """What it was trained on. Reflectance is float32, whatever the type of the file that it is made of."""
 
     @property
     def model(self) -> ModelId:
@@ -183,6 +185,7 @@ class Bundle:
             pixel_size_range=self.pixel_size_range,
             threshold=self.threshold,
             dtype=self.dtype,
+            sees=self.sees,
         )
 
     @property

@@ -31,6 +31,7 @@ from classifiers.bundle_contract import (
     Task,
 )
 from classifiers.bundle_parts import NAME, Input, Name, Network, Output, Strict
+from classifiers.protocol import Sees
 from tiling.errors import BadInput
 from tiling.info import PixelSize
 
@@ -75,6 +76,7 @@ class Document(Strict):
     tilegate_drift: dict[RuntimeName, Drift] = Field(default_factory=dict)
     tilegate_labels: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     tilegate_domain: Domain | None = None
+    tilegate_sees: Sees = "numbers"
     mlm_framework_version: Any = None
     mlm_total_parameters: Any = None
     mlm_batch_size_suggestion: Any = None
@@ -105,6 +107,8 @@ class Document(Strict):
         if scaled != bands:
             yield f"mlm:input: value_scaling has {scaled} entries for {bands} bands; each band needs its own"
         values = [entry.value for entry in self.mlm_output[0].classification_classes]
+        if self.tilegate_sees == "reflectance" and self.tilegate_dtype != "float32":
+            yield f"tilegate:sees: reflectance is float32, tilegate:dtype says {self.tilegate_dtype}"
         if values != list(range(len(names))) or len(set(names)) != len(names):
             yield "classification:classes must have different names and the values 0, 1, 2, … in this order"
         if self.segments and (names[0] != BACKGROUND or len(names) < 2):
@@ -199,6 +203,7 @@ def to_json(bundle: Bundle) -> bytes:
     }
     keys = {field.alias: name.partition("_")[2] for name, field in Document.model_fields.items()}
     told = {name for name in flat if name not in {"exports", "drift", "labels", "domain"} or flat[name]}
+    told -= {"sees"} if bundle.sees == "numbers" else set()
     values = {key: flat[name] for key, name in keys.items() if name in told}
     return (json.dumps(values, indent=1, ensure_ascii=False, default=asdict) + "\n").encode()
 

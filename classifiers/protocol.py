@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tiling.info import PixelSize
 from tiling.stack import TileStack
+
+Sees = Literal["numbers", "reflectance"]
+"""What a model's pixels are: the file's numbers, or float32 reflectance where a file or recipe says how to make it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,8 @@ class ModelId:
     """Gates: the threshold its evidence recommends."""
     dtype: str | None = None
     """numpy dtype of the pixels it was trained on; None for rules, which take any."""
+    sees: Sees = "numbers"
+    """What its pixels are."""
 
     def takes(self, size: PixelSize) -> bool:
         """Whether pixels of this size look as they did in training; a tile's side is rounded, so give it a percent."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from classifiers.protocol import ModelId
+from classifiers.protocol import ModelId, Sees
 from tiling.errors import BadInput
 from tiling.source import Pixels
 
@@ -39,10 +39,11 @@ class Rule:
     def model(self) -> ModelId:
         """Identity: the rule and its cut."""
         text = json.dumps({"rule": self.name, "bands": self.bands, "cut": self.cut})
-        return ModelId(name=self.name, sha256=hashlib.sha256(text.encode()).hexdigest())
+        sees: Sees = "reflectance" if self.amount is normalised_difference else "numbers"
+        return ModelId(name=self.name, sha256=hashlib.sha256(text.encode()).hexdigest(), sees=sees)
 
     def positive(self, pixels: NDArray[np.generic]) -> NDArray[np.bool_]:
-        """(…, band, h, w) in source units -> (…, h, w)."""
+        """(…, band, h, w) as `model.sees` says -> (…, h, w)."""
         if self.cut is None:
             raise BadInput(f"rule {self.name} has no cut yet; it is fitted to an image first")
         return np.asarray(self.amount(pixels) > self.cut)

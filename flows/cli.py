@@ -16,7 +16,7 @@ from flows.change import command as change_command
 from flows.stopping import leaving_on_signals
 from flows.supervise import supervise
 from tiling.address import Redacting, redacted
-from tiling.errors import BadInput, TilegateError
+from tiling.errors import BadInput, NeedsApproval, TilegateError
 
 app = typer.Typer(
     name="tilegate",
@@ -31,7 +31,7 @@ KEPT = {
     "train": "the same command again goes on from the last whole epoch",
 }
 """What is left when a command fails, and how to go on."""
-EXIT_PARTIAL, EXIT_BAD_INPUT, EXIT_OTHER = 3, 2, 1
+EXIT_NEEDS_APPROVAL, EXIT_PARTIAL, EXIT_BAD_INPUT, EXIT_OTHER = 4, 3, 2, 1
 
 Images = Annotated[list[str], typer.Argument(help="An image; several rasters of one band each are one image.")]
 RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="A bundled recipe or a TOML file.")]
@@ -80,12 +80,15 @@ def run(
 def resume(
     run_folder: Annotated[str, typer.Argument(help="Folder of a run, or s3://BUCKET/PREFIX.")],
     workers: Workers = None,
+    approve: Annotated[
+        bool, typer.Option("--approve", help="Go on although more is to be segmented than segment.approve_above.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Finish an unfinished run, or try the tiles again that failed. Refused when the image has changed."""
     from flows.commands import resume_run
 
-    finish(resume_run(run_folder, workers, quiet=as_json), run_folder, as_json)
+    finish(resume_run(run_folder, workers, quiet=as_json, approve=approve), run_folder, as_json)
 
 
 @app.command()
@@ -196,6 +199,9 @@ def main() -> None:
     except BadInput as error:
         print(f"tilegate: {error}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
+    except NeedsApproval as waiting:
+        print(f"tilegate: {waiting}", file=sys.stderr)
+        sys.exit(EXIT_NEEDS_APPROVAL)
     except (TilegateError, OSError, MemoryError) as error:
         fewer = "--set fit.batch=8" if sys.argv[1:2] == ["train"] else "--workers 1"
         cause = f"out of memory (fewer at once need less: {fewer}): " if isinstance(error, MemoryError) else ""

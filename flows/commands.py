@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from downstream.zones import Zones, load_zones
+from flows.approval import Approve, approved, ask_at_the_desk
 from flows.console import note, progress_for_people
 from flows.engine import LocalEngine
 from flows.holes import holes_of
@@ -121,19 +122,24 @@ def run_local(
     quiet: bool,
     aoi: str | None = None,
     zones: Zones | None = None,
+    approve: Approve = ask_at_the_desk,
 ) -> dict[str, Any]:
-    """Threads of this process, with progress bars. aoi: see make_plan; zones: see execute."""
+    """Threads of this process, with progress bars. aoi: see make_plan; zones and approve: see execute."""
     plan, engine = make_plan(spec, recipe, aoi), LocalEngine(workers)
     models().submit(prepare, plan)
     with closing(Silent() if quiet else progress_for_people()) as progress:
-        return execute(plan, out, engine, progress, zones)
+        return execute(plan, out, engine, progress, zones=zones, approve=approve)
 
 
-def resume_run(folder: str, workers: int | None, *, quiet: bool) -> dict[str, Any]:
-    """The rest of a run, from its own plan; the image is looked at again, files of polygons are not needed."""
+def resume_run(folder: str, workers: int | None, *, quiet: bool, approve: bool = False) -> dict[str, Any]:
+    """The rest of a run, from its own plan; the image is looked at again, files of polygons are not needed.
+
+    approve: whatever it costs.
+    """
     run = Run.open(folder)
-    recipe, aoi, zones = Recipe.model_validate(run.plan.recipe), run.plan.aoi, resumed_zones(run)
-    return run_local(run.plan.source, recipe, folder, workers, quiet=quiet, aoi=aoi, zones=zones)
+    recipe, asked = Recipe.model_validate(run.plan.recipe), approved if approve else ask_at_the_desk
+    kept: dict[str, Any] = {"aoi": run.plan.aoi, "zones": resumed_zones(run)}
+    return run_local(run.plan.source, recipe, folder, workers, quiet=quiet, approve=asked, **kept)
 
 
 def report_run(folder: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from flows.gate_stage import gate_tiles, read_of_interest
 from flows.job import Job, open_job
 from flows.objective import image_block, objective_warning
 from flows.planning import draft_plan
+from flows.radiometry import radiometry_block, radiometry_text
 from flows.reading import read_tiles
 from flows.recipe import Recipe
 from flows.segment_stage import require_labels
@@ -31,7 +33,7 @@ def estimate(spec: SourceSpec, recipe: Recipe) -> dict[str, Any]:
     plan = draft_plan(spec, recipe)
     with open_job(plan) as job:
         gated, gate_s = _try_gate(job)
-        segment_s = _try_segmenter(job, gated)
+        segment_s = segment_seconds(job, gated)
         tiles = len(plan.grid) if job.aoi is None else int(job.aoi.inside.sum())
     workers = os.cpu_count() or 1
     share = sum(t.state is State.POSITIVE for t in gated) / len(gated)
@@ -41,7 +43,8 @@ def estimate(spec: SourceSpec, recipe: Recipe) -> dict[str, Any]:
     per_batch = len(plan.grid) // batches
     rejected = tiles - round(share * tiles)
     return {
-        "image": {"uri": plan.image.uri, "shape_px": list(plan.image.shape_px), "bands": list(plan.image.bands)},
+        "image": {"uri": plan.image.uri, "shape_px": list(plan.image.shape_px), "bands": list(plan.image.bands)}
+        | radiometry_block(plan),
         "tiles": tiles,
         "outside_aoi": len(plan.grid) - tiles,
         "batches": batches,
@@ -57,6 +60,7 @@ def estimate(spec: SourceSpec, recipe: Recipe) -> dict[str, Any]:
         "minutes": (tiles * gate_s + expensive * segment_s) / workers / 60,
         "gate_threshold": plan.recipe["gate"]["threshold"],
         "warnings": [warning for warning in (objective_warning(image_block(plan.image)),) if warning],
+        "approve_above": plan.recipe["segment"]["approve_above"],
     }
 
 
@@ -102,8 +106,8 @@ def _try_gate(job: Job) -> tuple[list[TileRecord], float]:
     return seen, (time.perf_counter() - started) / len(seen)
 
 
-def _try_segmenter(job: Job, gated: list[TileRecord]) -> float:
-    """Segment a few tiles, positives first: seconds per tile; 0 when none can be read."""
+def segment_seconds(job: Job, gated: Sequence[TileRecord]) -> float:
+    """Segment a few tiles, positives first: seconds per tile; 0 when none can be read. Raises what the model raises."""
     likely = sorted((t for t in gated if t.state in (State.POSITIVE, State.NEGATIVE)), key=lambda t: -(t.score or 0))
     tiles = [job.plan.grid.tile(t.row, t.col) for t in likely[:SAMPLE_TILES]]
     assert job.segmenter is not None  # loaded before the clock starts
@@ -118,9 +122,11 @@ def _try_segmenter(job: Job, gated: list[TileRecord]) -> float:
 def estimate_lines(found: dict[str, Any]) -> list[str]:
     """For a person."""
     share, megabytes = found["positive_share"], 2**20
+    seen, agreed = radiometry_text(found["image"]), found["approve_above"]
     outside = f" (and {found['outside_aoi']:,} outside of the area of interest)" if found["outside_aoi"] else ""
     return [
         f"{found['tiles']:,} tiles{outside} in {found['batches']:,} batches, read from {', '.join(found['image']['bands'])}",
+        *([f"rules see reflectance: {seen}"] if seen else []),
         f"gate: {found['spans']['gate']:,} spans, {1e3 * found['seconds']['gate_per_tile']:.2f} ms per tile, "
         f"{found['bytes']['gate_batch'] / megabytes:.1f} MB per batch",
         f"segment: about {found['segmented_tiles']:,} tiles in {found['spans']['segment']:,} spans, "
@@ -131,6 +137,11 @@ def estimate_lines(found: dict[str, Any]) -> list[str]:
         *audit_table(found["audit"]),
         f"expected: {found['minutes']:.2g} minutes on {found['seconds']['workers']} workers",
         *(f"WARNING: {warning}" for warning in found["warnings"]),
+        *(
+            [f"the run will wait for approval if more than {agreed:,} tiles are to be segmented"]
+            if agreed is not None
+            else []
+        ),
     ]
 
 

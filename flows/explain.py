@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from classifiers.protocol import Classifier
 from classifiers.rules import find_rule
+from classifiers.seen import as_seen, dtype_seen
 from flows.evaluation.tiles import require_made_for
 from flows.models import find_bundle, open_gate
 from tiling.errors import BadData, BadInput
@@ -159,10 +160,12 @@ def _stack(tile: str, gate: Classifier, bundle: Bundle | None, settings: DataSet
     missing = [band for band in gate.bands if band not in info.bands]
     if missing:
         raise BadInput(f"{tile}: {gate.model.name} needs band {', '.join(missing)}, there are {', '.join(info.bands)}")
-    require_made_for(f"{tile} holds", info.dtype, info.pixel_size.times(plane.scale), gate.model)
+    dtype = dtype_seen(info.dtype, gate.model, info.radiometry)
+    require_made_for(f"{tile} holds", dtype, info.pixel_size.times(plane.scale), gate.model)
     if not stack.valid.any():
         raise BadInput(f"{tile}: no pixel of it holds data, so there is nothing to explain")
-    return stack.pick([0], [info.bands.index(band) for band in gate.bands])
+    bands = [info.bands.index(band) for band in gate.bands]
+    return as_seen(stack.pick([0], bands), gate.model, info.radiometry, bands)
 
 
 def _image(path: str, bundle: Bundle | None, settings: DataSettings) -> tuple[TileStack, ImageInfo, Plane]:
@@ -196,4 +199,4 @@ def _tile_of_run(folder: str, row: int, col: int) -> tuple[TileStack, ImageInfo,
     if row >= rows or col >= cols:
         raise BadInput(f"{folder} has tiles r0000c0000 to r{rows - 1:04d}c{cols - 1:04d}, none is r{row:04d}c{col:04d}")
     with closing(open_source(plan.source)) as source:
-        return read_stack(source, [plan.gate_grid.tile(row, col)], plan.gate_plane), source.info, plan.gate_plane
+        return read_stack(source, [plan.gate_grid.tile(row, col)], plan.gate_plane), plan.image, plan.gate_plane

@@ -171,7 +171,7 @@ def screen_and_score(job: Job, stack: TileStack) -> list[TileRecord]:
     records += [_record(job, stack.tiles[i], State.EMPTY, float(share[i])) for i in np.flatnonzero(bare)]
     chosen = np.flatnonzero(~(thin | bare)).tolist()
     if chosen:
-        records += score_tiles(job, stack.pick(chosen, job.bands_of(job.gate)), share[chosen])
+        records += score_tiles(job, job.shown(job.gate, stack, chosen), share[chosen])
     return with_tissue(job, stack, records)
 
 

@@ -11,8 +11,10 @@ from prefect.client.base import ServerType
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 from prefect.server.api.server import SubprocessASGIServer
+from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.approval_prefect import ask_in_prefect
 from flows.artifacts import ArtifactProgress, ended, publish_artifacts
 from flows.pipeline import execute
 from flows.planning import make_plan
@@ -21,7 +23,7 @@ from flows.request import ImageRequest
 from flows.stopping import deaf_to_ctrl_c, take_along
 from flows.tasks import PrefectEngine
 from tiling.address import public
-from tiling.errors import TilegateError
+from tiling.errors import NeedsApproval, TilegateError
 
 WORKERS = os.cpu_count() or 1
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=WORKERS)
@@ -51,7 +53,10 @@ def gated_area(image: ImageRequest, recipe: Recipe, out: str) -> Any:
         raise error from None  # what GDAL said below it names the whole address, and Prefect logs all of it
     rows, cols = plan.grid.shape_batches
     get_run_logger().info("%s tiles in %s x %s batches", f"{len(plan.grid):,}", rows, cols)
-    summary = execute(plan, out, PrefectEngine(WORKERS), ArtifactProgress())
+    try:
+        summary = execute(plan, out, PrefectEngine(WORKERS), ArtifactProgress(), approve=ask_in_prefect)
+    except NeedsApproval as waiting:
+        return Failed(name="NeedsApproval", message=str(waiting), data=waiting)
     publish_artifacts(summary, out)
     return ended(summary)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +12,7 @@ from threading import Lock
 from classifiers.bundle_contract import Domain
 from classifiers.gate import positive_columns
 from classifiers.protocol import Classifier
+from classifiers.seen import as_seen, dtype_seen
 from downstream.protocol import Segmenter
 from downstream.zones_aoi import Aoi
 from flows.domain import gate_bundle
@@ -24,7 +25,7 @@ from tiling.info import ImageInfo, Plane
 from tiling.open import open_source
 from tiling.pixel_area import PixelAreas
 from tiling.source import LostSource, Pixels, Source
-from tiling.stack import blank_stack
+from tiling.stack import TileStack, blank_stack
 from tiling.window import Window
 
 M_MMAP_THRESHOLD = -3
@@ -74,9 +75,10 @@ class Job:
         """Score columns that let a tile through."""
         return positive_columns(self.gate.classes, self.recipe.gate.positive)
 
-    def bands_of(self, model: Classifier | Segmenter) -> list[int]:
-        """Where the bands of a model stand among those the source reads."""
-        return [self.plan.image.bands.index(name) for name in model.bands]
+    def shown(self, model: Classifier | Segmenter, stack: TileStack, chosen: Sequence[int]) -> TileStack:
+        """Some tiles of a stack, by position, as a model sees them: its bands, in the values it wants."""
+        bands = [self.plan.image.bands.index(name) for name in model.bands]
+        return as_seen(stack.pick(chosen, bands), model.model, self.plan.image.radiometry, bands)
 
 
 def prepare(plan: RunPlan) -> None:
@@ -84,7 +86,8 @@ def prepare(plan: RunPlan) -> None:
     recipe = Recipe.model_validate(plan.recipe)
     with suppress(Exception):
         segmenter = open_segmenter(recipe.segment.model, recipe.segment.cut, recipe.segment.runtime)
-        segmenter.segment(blank_stack(plan.grid.tile(0, 0), len(segmenter.bands), plan.image.dtype))
+        dtype = dtype_seen(plan.image.dtype, segmenter.model, plan.image.radiometry)
+        segmenter.segment(blank_stack(plan.grid.tile(0, 0), len(segmenter.bands), dtype))
 
 
 class TakingTurns:

@@ -9,6 +9,7 @@ from typing import Any
 
 from downstream.zones import Zones
 from flows.alone import gate_alone, segment_alone
+from flows.approval import Approve, ask_at_the_desk, require_approval
 from flows.domain import heed, judge_run, require_domain
 from flows.engine import Engine
 from flows.objective import warn_of_objective
@@ -26,11 +27,18 @@ from tiling.record import TileRecord
 
 
 def execute(
-    plan: RunPlan, out: str | Path, engine: Engine, progress: Progress, zones: Zones | None = None
+    plan: RunPlan,
+    out: str | Path,
+    engine: Engine,
+    progress: Progress,
+    *,
+    zones: Zones | None = None,
+    approve: Approve = ask_at_the_desk,
 ) -> dict[str, Any]:
     """Do the plan, or what is left of it, and return the summary (see summary.json); a finished run is only checked.
 
     zones: as the run keeps them, so that a resume does not need their file; else they are read as the recipe says.
+    approve: asked when more is to be segmented than the recipe agrees to.
     """
     started = time.monotonic()
     recipe = Recipe.model_validate(plan.recipe)
@@ -47,7 +55,9 @@ def execute(
         gate_s = time.monotonic() - started
         found = judge_run(plan, recipe, gated)
         heed(found, plan, recipe, progress)
-        segmented = segment_stage(run, select(plan, recipe, gated), engine, progress)
+        chosen = select(plan, recipe, gated)
+        require_approval(run, recipe, gated, chosen, engine.workers, approve)
+        segmented = segment_stage(run, chosen, engine, progress)
         seconds = {"gate": gate_s, "segment": time.monotonic() - started - gate_s}
         return publish(run, recipe, gated, segmented, found, seconds)
 

@@ -12,10 +12,12 @@ from classifiers.bundle_contract import Wanted
 from classifiers.gate import positive_columns
 from classifiers.protocol import Classifier, ModelId
 from classifiers.rules import RULES, Rule, find_rule
+from classifiers.seen import dtype_seen
 from downstream.audit import tiles_for
 from downstream.protocol import Segmenter
 from flows.models import gate_runtime, open_gate, open_segmenter, segmenter_runtime, settled
 from flows.overlap import begun, models
+from flows.radiometry import settled_radiometry
 from flows.recall import contracted
 from flows.recipe import Recipe
 from flows.zones.aoi import planned_aoi
@@ -58,6 +60,7 @@ def draft_plan(spec: SourceSpec, recipe: Recipe, aoi: str | None = None) -> RunP
         later = models().submit(open_segmenter, *_segment(fitted))
         gate, segmenter = open_gate(*_gate(fitted)), later.result()
         spec, info = require_bands(spec, source.info, needed_bands(segmenter, gate), fitted.name)
+        info = settled_radiometry(info, fitted.image, (gate, segmenter))
         for model in (gate.model, segmenter.model):
             require_dtype(info, model)
         fine = fine_plane(info, fitted, segmenter.model)
@@ -180,7 +183,7 @@ def _missing_bands(info: ImageInfo, needed: Sequence[str], who: str) -> str:
 
 def require_dtype(info: ImageInfo, model: ModelId) -> None:
     """Raise BadInput when pixels are not of the type a model was trained on: the same number is another brightness."""
-    if model.dtype not in (None, info.dtype):
+    if model.dtype not in (None, dtype_seen(info.dtype, model, info.radiometry)):
         raise BadInput(
             f"{info.uri} holds {info.dtype} values; {model.name} was trained on {model.dtype}. "
             f"Convert the image to {model.dtype} the way its training data was (see its model card)."
@@ -234,7 +237,8 @@ def require_side(plan: RunPlan, gate: Classifier) -> None:
     """Raise BadInput when the gate cannot score tiles of the planned side: now, and not at each of them."""
     side = plan.gate_tile_px
     try:
-        gate.score(blank_stack(plan.gate_grid.tile(0, 0), len(gate.bands), plan.image.dtype))
+        dtype = dtype_seen(plan.image.dtype, gate.model, plan.image.radiometry)
+        gate.score(blank_stack(plan.gate_grid.tile(0, 0), len(gate.bands), dtype))
     except MemoryError:
         raise
     except Exception as error:  # whatever a network says of a side it was not made for

@@ -23,6 +23,22 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class ImageRecipe(Strict):
+    """What the numbers in the file mean, for rules that cut an index of reflectance (ndwi, ndvi, ndsi)."""
+
+    scale: float | dict[str, float] | None = Field(
+        None,
+        description="Reflectance per number in the file, such as 0.0001; for all bands, or by name: {green = 0.0001}. "
+        "The file's own tags when empty.",
+    )
+    offset: float | dict[str, float] | None = Field(
+        None, description="Reflectance of the number 0, such as -0.1; likewise."
+    )
+    radiometry: Literal["reflectance", "raw"] = Field(
+        "reflectance", description="raw: the numbers are taken as they are, whatever the file's tags say."
+    )
+
+
 class TileRecipe(Strict):
     """The grid, in the segmenter's plane."""
 
@@ -91,6 +107,12 @@ class SegmentRecipe(Strict):
     model: str = Field(description="A rule, a bundled segmenter, or the folder of a bundle.")
     cut: float | None = Field(None, description="Rules only: positive above this value of the rule.")
     runtime: Wanted | None = Field("auto", description=RUNTIME)
+    approve_above: int | None = Field(
+        None,
+        ge=0,
+        description="Wait for an operator before more tiles than this are segmented, audited ones included; never when "
+        "empty.",
+    )
 
 
 class AreaRecipe(Strict):
@@ -122,6 +144,7 @@ class Recipe(Strict):
     """One question to an image."""
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[\w.-]+$")
+    image: ImageRecipe = ImageRecipe()
     tile: TileRecipe = TileRecipe()
     screen: ScreenRecipe = ScreenRecipe()
     gate: GateRecipe

@@ -24,6 +24,7 @@ from flows.objective import image_block
 from flows.pages.picture import draw_overview
 from flows.pages.report import render_report
 from flows.plan_areas import plan_areas
+from flows.radiometry import radiometry_block
 from flows.recipe import Recipe
 from flows.zones.aoi import aoi_block, areas_of_interest
 from flows.zones.areas import warnings_of, zones_block, zones_csv
@@ -159,6 +160,8 @@ def summarise(
             **image_block(image),
             "crs": crs_name(image.crs),
             "reader": image.reader,
+            **radiometry_block(plan),
+            **({} if image.date is None else {"date": image.date.day, "date_from": image.date.whence}),
         },
         "tiles": counts,
         "area": area_block(plan, recipe, tiles, areas) | {"display_unit": recipe.area.unit},

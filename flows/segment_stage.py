@@ -185,7 +185,7 @@ def try_labels(job: Job, stack: TileStack) -> NDArray[np.uint8] | Exception:
 def require_labels(job: Job, stack: TileStack) -> NDArray[np.uint8]:
     """(h, w) labels of the one tile of a stack. Raises TypeError or ValueError on anything that is no mask of it."""
     name, classes = job.segmenter.model.name, job.plan.classes
-    mask: object = job.segmenter.segment(stack.pick([0], job.bands_of(job.segmenter)))
+    mask: object = job.segmenter.segment(job.shown(job.segmenter, stack, [0]))
     if not isinstance(mask, MaskStack):
         raise TypeError(f"{name} gave {kind_of(mask)} where a MaskStack was due")
     labels: object = mask.labels

@@ -11,6 +11,8 @@ from typing import Any
 
 from affine import Affine
 
+from tiling import radiometry
+from tiling.dates import ImageDate
 from tiling.errors import BadInput
 from tiling.grid import TileGrid
 from tiling.info import ImageInfo, PixelSize, Plane
@@ -19,7 +21,7 @@ from tiling.source import MAX_PIXELS, SourceSpec
 RESULTS_VERSION = 4
 """Raised by hand whenever a change of code changes results: runs made before cannot be resumed then."""
 
-_NOT_OF_PIXELS = ("uri", "origin_px", "objective_power")
+_NOT_OF_PIXELS = ("uri", "origin_px", "objective_power", "date")
 """Of an image what changes no result, or follows from the bytes that its identity stands for."""
 
 
@@ -89,12 +91,16 @@ class RunPlan:
 def _finding(recipe: dict[str, Any]) -> dict[str, Any]:
     """Without what does not decide what is found, so that it can be changed and the run goes on.
 
-    gate.outside decides whether a run goes on, zones only how its areas are told; where the file of the area of
-    interest lies does not matter, what is in it does (RunPlan.aoi).
+    gate.outside and segment.approve_above decide whether a run goes on, zones only how its areas are told; where the file of the area of
+    interest lies does not matter, what is in it does (RunPlan.aoi), and so it is with scales and offsets
+    (RunPlan.image.radiometry).
     """
-    gate, area = recipe.get("gate"), recipe.get("area")
+    recipe = {key: value for key, value in recipe.items() if key != "image"}
+    gate, segment, area = recipe.get("gate"), recipe.get("segment"), recipe.get("area")
     if isinstance(gate, dict):
         recipe = recipe | {"gate": {key: value for key, value in gate.items() if key != "outside"}}
+    if isinstance(segment, dict):
+        recipe = recipe | {"segment": {key: value for key, value in segment.items() if key != "approve_above"}}
     if isinstance(area, dict):
         told = ("zones", "zones_name", "aoi")
         recipe = recipe | {"area": {key: value for key, value in area.items() if key not in told}}
@@ -116,6 +122,11 @@ def to_json(plan: RunPlan) -> dict[str, Any]:
     image["transform"] = list(plan.image.transform)[:6] if plan.image.transform is not None else None
     image["pixel_size"] = asdict(plan.image.pixel_size)
     image["nodata"] = _json_number(plan.image.nodata)
+    if plan.image.radiometry is not None:
+        image["radiometry"] = radiometry.to_json(plan.image.radiometry)
+    else:
+        del image["radiometry"]  # most images have none, and their plans stay what they were
+    image["date"] = None if plan.image.date is None else asdict(plan.image.date)
     plain = {
         "name": plan.name,
         "source": asdict(plan.source) | {"nodata": _json_number(plan.source.nodata)},
@@ -170,6 +181,8 @@ def _image(image: dict[str, Any]) -> ImageInfo:
             "nodata": _number(image["nodata"]),
             "pixel_size": PixelSize(**image["pixel_size"]),
             "transform": Affine(*image["transform"]) if image["transform"] else None,
+            "radiometry": radiometry.from_json(image["radiometry"]) if "radiometry" in image else None,
+            "date": ImageDate(**image["date"]) if image.get("date") else None,
         }
     )
 

@@ -20,3 +20,7 @@ class BadInput(TilegateError, ValueError):
 
 class BadData(TilegateError, OSError):
     """The disk's or the network's fault: these pixels cannot be read. Their tile becomes `unreadable`."""
+
+
+class NeedsApproval(TilegateError):
+    """Nobody's fault: the expensive step would cost more than was agreed, and waits. The command line exits with 4."""

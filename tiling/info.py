@@ -8,6 +8,9 @@ from typing import Literal
 
 from affine import Affine
 
+from tiling.dates import ImageDate
+from tiling.radiometry import Radiometry
+
 Unit = Literal["m", "um"]
 Reader = Literal["", "gdal", "openslide", "jpeg", "jpeg and openslide"]
 
@@ -76,6 +79,11 @@ class ImageInfo:
     """(y, x) of the first pixel on the whole slide, level-0 px: the corner of openslide.bounds. Old plans do not say."""
     objective_power: float | None = None
     """What the file says of the objective it was scanned with, such as 20; no pixel size depends on it. None = nothing."""
+    radiometry: Radiometry | None = None
+    """How its numbers become reflectance, by the file's tags; in a plan, what the models that want it see. None = the
+    numbers are taken as they are."""
+    date: ImageDate | None = None
+    """When it was taken, if its files say so and agree."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,9 +14,11 @@ from rasterio import DatasetReader
 from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 
 from tiling.address import is_remote
+from tiling.dates import RASTER, ImageDate, date_in, one_date
 from tiling.errors import BadInput
 from tiling.info import ImageInfo, PixelSize
 from tiling.planar_area import ground_pixel_size
+from tiling.radiometry import radiometry_of
 from tiling.source import MAX_BLOCK_BYTES, SourceSpec
 
 NAMED_COLOURS = {
@@ -161,7 +163,18 @@ def info_of(datasets: Sequence[DatasetReader], bands: Sequence[Band], spec: Sour
         may_hide_data=sparse or masked or nodata is not None or dtype.kind == "f",
         may_lack_pixels=masked or nodata is not None or dtype.kind == "f",
         reader="gdal",
+        radiometry=radiometry_of(
+            [d.scales[b.index - 1] for d, b in zip(used, bands, strict=True)],
+            [d.offsets[b.index - 1] for d, b in zip(used, bands, strict=True)],
+        ),
+        date=one_date(_date(datasets[number], spec.uris[number]) for number in {band.file for band in bands}),
     )
+
+
+def _date(dataset: DatasetReader, uri: str) -> ImageDate | None:
+    """By the file's own tags, and by the metadata that lie beside a local one."""
+    beside = {} if is_remote(uri) else dataset.tags(ns="IMAGERY")  # GDAL would ask a server for twenty names
+    return date_in({**dataset.tags(), **beside}, RASTER)
 
 
 def _place(dataset: DatasetReader, spec: SourceSpec) -> tuple[str | None, PixelSize]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from openslide import OpenSlide, OpenSlideCache, OpenSlideError, __library_version__
 
+from tiling.dates import SLIDE, date_in
 from tiling.errors import BadData, BadInput
 from tiling.info import ImageInfo, PixelSize, Plane, Reader
 from tiling.slide_damage import stored_tiles
@@ -95,6 +96,7 @@ class SlideSource:
             reader=self._reader(),
             origin_px=(self._bounds.y, self._bounds.x),
             objective_power=_power(properties),
+            date=date_in(properties, SLIDE),
         )
 
     def _reader(self) -> Reader:

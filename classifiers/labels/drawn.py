@@ -191,6 +191,7 @@ def _labelled(shelf: Shelf, cutting: Cutting, holds: float, exclusive: bool) -> 
         classes=cutting.truth.classes,
         exclusive=exclusive,
         bands=cutting.found.look.bands,
+        radiometry=cutting.found.look.radiometry,
         pixel_size=cutting.found.pixel_size,
         tile_px=cutting.tile_px,
         halo_px=cutting.halo_px,

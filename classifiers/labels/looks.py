@@ -16,6 +16,7 @@ from classifiers.training.settings import DataSettings
 from tiling.errors import BadInput
 from tiling.info import ImageInfo, PixelSize, Plane, native_plane
 from tiling.open import open_source
+from tiling.radiometry import Radiometry
 from tiling.source import Source, SourceSpec
 
 PROBED = 200
@@ -73,6 +74,8 @@ class Look(NamedTuple):
     """Of the file."""
     uri: str = ""
     """Which image it is, or one of those that look like this."""
+    radiometry: Radiometry | None = None
+    """As ImageInfo.radiometry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +102,8 @@ class Commonest:
             return f"its bands are {', '.join(info.bands)}{palette}, those of most images {', '.join(look.bands)}"
         if info.dtype != look.dtype:
             return f"it holds {info.dtype} values, most images {look.dtype}: the same number means another brightness"
+        if info.radiometry != look.radiometry:
+            return "its scales and offsets are not those of most images: the same number means another brightness"
         factor = size.mean / look.pixel_size.mean
         if size.unit != look.pixel_size.unit or not 1 / MOST_OFF <= factor <= MOST_OFF:
             return f"its pixels are {size.text}, those of most images {look.pixel_size.text}"
@@ -123,8 +128,8 @@ def commonest(images: Sequence[tuple[str, ...]], settings: DataSettings, default
             )
     if not looks:
         require_usable(0, failed, "images", "not one of those that were tried can be opened")
-    (bands, dtype), _ = Counter((look.bands, look.dtype) for look in looks).most_common(1)[0]
-    alike = [look for look in looks if (look.bands, look.dtype) == (bands, dtype)]
+    most, _ = Counter((look.bands, look.dtype, look.radiometry) for look in looks).most_common(1)[0]
+    alike = [look for look in looks if (look.bands, look.dtype, look.radiometry) == most]
     _refuse_useless(alike[0])
     found = Commonest(opening=opening, look=_middle(alike), notes=tuple(notes))
     return found if default is None else _as_bundle(found, settings, default)
@@ -143,7 +148,7 @@ def _look(uris: tuple[str, ...], opening: Opening) -> Look | Skipped:
         return Skipped(name=uris[0], why=str(error))
     try:
         info = source.info
-        return Look(info.bands, info.dtype, info.shape_px, info.pixel_size, uris[0])
+        return Look(info.bands, info.dtype, info.shape_px, info.pixel_size, uris[0], info.radiometry)
     finally:
         source.close()
 

@@ -10,8 +10,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from classifiers.protocol import ModelId
+from classifiers.seen import as_seen
 from tiling.grid import Tile, TileGrid
 from tiling.info import PixelSize
+from tiling.radiometry import Radiometry
 from tiling.stack import TileStack
 
 Part = Literal["train", "validation", "test"]
@@ -74,6 +77,8 @@ class LabelledTiles:
     """What could not be used."""
     notes: tuple[str, ...] = ()
     """What was done to the data that a reader of the model card should know, one sentence each."""
+    radiometry: Radiometry | None = None
+    """How the numbers of every band become reflectance, as the files say; for the rules that want it."""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -110,6 +115,11 @@ class LabelledTiles:
         """Some of the tiles as models receive them, halo included."""
         index = np.asarray(chosen, np.intp)
         return TileStack(tiles=(self.tile,) * len(index), pixels=self.pixels[index], valid=self.valid[index])
+
+    def shown(self, model: ModelId, stack: TileStack, bands: Sequence[str]) -> TileStack:
+        """A stack of these tiles, with some of their bands, in the values that a model sees in a run."""
+        chosen = [self.bands.index(band) for band in bands]
+        return as_seen(stack.pick(range(len(stack)), chosen), model, self.radiometry, chosen)
 
     @property
     def tile(self) -> Tile:

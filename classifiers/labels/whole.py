@@ -50,6 +50,7 @@ def load_items(
         classes=words.classes,
         exclusive=exclusive,
         bands=reading.found.look.bands,
+        radiometry=reading.found.look.radiometry,
         pixel_size=reading.found.pixel_size,
         tile_px=reading.side_px,
         halo_px=reading.halo_px,

@@ -86,8 +86,7 @@ def figures_of(tiles: LabelledTiles, probability: NDArray[np.float32], threshold
 def scores(classifier: Classifier, tiles: LabelledTiles, change: Change = unchanged) -> NDArray[np.float32]:
     """(n, classes of the tiles), changed first, with the bands that the classifier needs. Raises BadInput: columns_of."""
     columns = columns_of(classifier, tiles)
-    bands = [tiles.bands.index(band) for band in classifier.bands]
-    changed = (change(stack).pick(range(len(stack)), bands) for stack in batches(tiles))
+    changed = (tiles.shown(classifier.model, change(stack), classifier.bands) for stack in batches(tiles))
     found = [classifier.score(stack)[:, columns] for stack in changed]
     return np.concatenate([np.empty((0, len(columns)), np.float32), *found])
 

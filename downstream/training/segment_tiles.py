@@ -83,8 +83,9 @@ def map_tiles(
 
     What the segmenter maps beyond the tiles' classes is background. Raises BadInput as count_tiles does.
     """
-    bands, numbers = _bands(segmenter, tiles), _numbers(segmenter, tiles)
-    stack = change(tiles.stack(chosen)).pick(range(len(chosen)), bands)
+    _require_bands(segmenter, tiles)
+    numbers = _numbers(segmenter, tiles)
+    stack = tiles.shown(segmenter.model, change(tiles.stack(chosen)), segmenter.bands)
     found = numbers[segmenter.segment(stack).labels]
     return np.asarray(crop_to_core(found, tiles.tile), np.uint8)
 
@@ -122,15 +123,14 @@ def _counted(
     return counts
 
 
-def _bands(segmenter: Segmenter, tiles: LabelledTiles) -> list[int]:
-    """Positions of the segmenter's bands among those of the tiles."""
+def _require_bands(segmenter: Segmenter, tiles: LabelledTiles) -> None:
+    """Raise BadInput where the tiles lack some of the segmenter's."""
     missing = [band for band in segmenter.bands if band not in tiles.bands]
     if missing:
         raise BadInput(
             f"{segmenter.model.name} needs the bands {', '.join(segmenter.bands)}; these tiles have "
             f"{', '.join(tiles.bands)}. Name the bands of the images ([data] bands), such as {missing[0]}."
         )
-    return [tiles.bands.index(band) for band in segmenter.bands]
 
 
 def _numbers(segmenter: Segmenter, tiles: LabelledTiles) -> NDArray[np.uint8]:

@@ -43,7 +43,11 @@ def range_text(found: dict[str, Any] | None, result: dict[str, Any]) -> str:
 def change_text(result: dict[str, Any]) -> str:
     """The whole result for a terminal."""
     names = date_names(result)
-    lines = [f"{key.upper()}: {result[key]['run']} ({name})" for key, name in zip("ab", names, strict=True)] + [""]
+    lines = [f"{key.upper()}: {result[key]['run']} ({name})" for key, name in zip("ab", names, strict=True)]
+    whence = [
+        f"{key.upper()} {result[key]['date']} by {result[key]['date_from']}" for key in "ab" if result[key]["date"]
+    ]
+    lines += [f"dates: {', '.join(whence)}"] * bool(whence) + [""]
     absent = [row["name"] for row in result["classes"] if not row["a"]["pixels"] and not row["b"]["pixels"]]
     for row in result["classes"]:
         if row["name"] in absent:

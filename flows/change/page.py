@@ -88,6 +88,8 @@ def observed_table(result: dict[str, Any]) -> Html:
 
 def runs_table(result: dict[str, Any]) -> Html:
     """The two runs."""
-    keys = ("date", "run", "image", "recipe", "status", "fingerprint")
-    rows = [[key, *(str(result[which][key] or "\N{EN DASH}") for which in ("a", "b"))] for key in keys]
+    keys = ("date", "date_from", "run", "image", "recipe", "status", "fingerprint")
+    rows = [
+        [key.replace("_", " "), *(str(result[which][key] or "\N{EN DASH}") for which in ("a", "b"))] for key in keys
+    ]
     return table(["", "A", "B"], rows, words=3)

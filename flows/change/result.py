@@ -9,7 +9,7 @@ from typing import Any
 from downstream.area import AreaCount
 from downstream.change import Interval, Known, class_change
 from flows.change.compare import Compared
-from flows.change.dates import date_of
+from flows.change.dates import other_date_note, taken
 from flows.change.reading import Seen
 from flows.display import convert
 from flows.results import crs_name
@@ -61,10 +61,12 @@ def change_result(a: Seen, b: Seen, found: Compared) -> dict[str, Any]:
 def date_block(seen: Seen) -> dict[str, Any]:
     """One of the two runs."""
     image = seen.plan.image
+    date = taken(image)
     return {
         "run": seen.run.uri,
         "image": image.uri,
-        "date": date_of(image.uri),
+        "date": date.day if date else None,
+        "date_from": date.whence if date else None,
         "recipe": seen.plan.name,
         "classes": list(seen.plan.classes),
         "status": seen.summary["status"],
@@ -124,7 +126,7 @@ def matrix_block(found: Compared) -> dict[str, Any]:
 
 def notes(a: Seen, b: Seen, found: Compared) -> list[str]:
     """What a reader has to know before the figures."""
-    dates = date_of(a.plan.image.uri), date_of(b.plan.image.uri)
+    dates = [date.day if date else None for date in (taken(a.plan.image), taken(b.plan.image))]
     only = [f"{name} ({'A' if name in a.plan.classes else 'B'})" for name in found.change.classes
             if name not in a.plan.classes or name not in b.plan.classes]  # fmt: skip
     other = [
@@ -132,6 +134,7 @@ def notes(a: Seen, b: Seen, found: Compared) -> list[str]:
     ]
     told = [
         f"A is later than B: gained means there in {dates[1]}, not in {dates[0]}." if _later(*dates) else "",
+        *(other_date_note(name, seen.plan.image) for name, seen in (("A", a), ("B", b))),
         f"Looked for in one run only, so neither gained nor lost: {', '.join(only)}." if only else "",
         f"The runs were not made alike, so a change may be of the method: {'; '.join(other)}." if other else "",
         *(_lost(name, seen) for name, seen in (("A", a), ("B", b)) if seen.lost),

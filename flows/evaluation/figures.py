@@ -125,12 +125,11 @@ def segmenter_evaluated(segmenter: Segmenter, tiles: LabelledTiles) -> Evaluated
 
 def score_tiles(gate: Classifier, tiles: LabelledTiles) -> NDArray[np.float32]:
     """(n, classes of the tiles), which are some of the gate's."""
-    bands = [tiles.bands.index(band) for band in gate.bands]
     columns = [gate.classes.index(name) for name in tiles.classes]
     parts = [np.zeros((0, len(columns)), np.float32)]
     for start in range(0, len(tiles), TILES_AT_ONCE):
         some = np.arange(start, min(start + TILES_AT_ONCE, len(tiles)))
-        parts.append(gate.score(tiles.stack(some).pick(range(len(some)), bands))[:, columns])
+        parts.append(gate.score(tiles.shown(gate.model, tiles.stack(some), gate.bands))[:, columns])
     return np.concatenate(parts)
 
 

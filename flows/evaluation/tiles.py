@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from classifiers.labels.sample import LabelledTiles, Part
 from classifiers.protocol import ModelId
+from classifiers.seen import dtype_seen
 from flows.training.recipe import (
     Kind,
     as_json,
@@ -144,7 +145,8 @@ def require_fit(tiles: LabelledTiles, model: ModelId, bands: Sequence[str]) -> N
             f"{model.name} needs band {' and '.join(missing)}, the bands of these tiles are {', '.join(tiles.bands)}. "
             f"Say which is which: --set 'data.bands=[{example}]'"
         )
-    require_made_for("these tiles hold", tiles.dtype, tiles.pixel_size, model)
+    dtype = dtype_seen(tiles.dtype, model, tiles.radiometry)
+    require_made_for("these tiles hold", dtype, tiles.pixel_size, model)
 
 
 def require_made_for(who: str, dtype: str, size: PixelSize, model: ModelId) -> None:

@@ -20,9 +20,10 @@ from flows.display import (
 )
 from flows.holes import hole_rows, holes_of
 from flows.objective import objective_warning
+from flows.radiometry import radiometry_text
+from flows.zones.kept import zones_of
 from flows.zones.map import zones_map
 from flows.zones.page import zones_section
-from flows.zones.kept import zones_of
 from storage.run import Run
 from tiling.record import TileRecord
 
@@ -132,6 +133,7 @@ def _provenance(summary: dict[str, Any]) -> str:
         "ran on": ", ".join(dict.fromkeys(filter(None, (gate.get("runtime"), segmenter.get("runtime"))))),
         "observed": claim_text(summary),
         "read by": summary["image"].get("reader", ""),
+        "reflectance": radiometry_text(summary["image"]),
         "fingerprint": summary["fingerprint"],
         "versions": ", ".join(f"{name} {number}" for name, number in summary["versions"].items()),
         "seconds": ", ".join(f"{name} {value}" for name, value in summary["seconds"].items()),

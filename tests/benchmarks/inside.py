@@ -99,7 +99,7 @@ def gate(plan: Any, batches: list[Key]) -> list[Key]:
         for row, col in batches:
             stack = read_batch(job.source, plan.gate_grid.batch(row, col), plan.gate_plane).stack
             assert stack is not None
-            scores = job.gate.score(stack.pick(range(len(stack)), job.bands_of(job.gate)))[:, job.columns].max(axis=1)
+            scores = job.gate.score(job.shown(job.gate, stack, range(len(stack))))[:, job.columns].max(axis=1)
             passed += [(t.row, t.col) for t, score in zip(stack.tiles, scores, strict=True) if score >= job.threshold]
     return passed
 
@@ -111,11 +111,10 @@ def segment(plan: Any, tiles: list[Key]) -> int:
 
     pixels = 0
     with open_job(plan) as job:
-        bands = job.bands_of(job.segmenter)
         for key in tiles:
             tile = plan.grid.tile(*key)
             stack = read_stack(job.source, [tile], plan.fine)
-            labels = job.segmenter.segment(stack.pick([0], bands)).labels
+            labels = job.segmenter.segment(job.shown(job.segmenter, stack, [0])).labels
             pixels += int(np.count_nonzero(crop_to_core(labels[0], tile)))
     return pixels
 

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from rasterio.warp import reproject, transform_bounds
 
 from flows.change.dates import date_of
 from flows.change.display import change_text
+from storage.run import Run
 
 EVERYTHING = ("gate.threshold=0", "audit.tiles=0")
 PLANAR = (*EVERYTHING, "area.method=planar")  # for truths by pencil
@@ -324,3 +326,34 @@ def test_slides_of_one_scan_are_compared_pixel_by_pixel(tiny_slide, tmp_path, ti
     assert refused.code == 2
     assert "128 x 192 px of 0.5 x 0.5 um" in refused.err
     assert "128 x 192 px of 0.25 x 0.25 um" in refused.err
+
+
+def test_dates_come_from_the_images_before_their_names_and_the_page_says_whence(
+    make_scene, measure, tmp_path, tilegate
+):
+    """The tag of a file wins over its name and that is told; a plan keeps the date, its fingerprint does not."""
+    for name, stamp in (("scene_2020.tif", "2021:03:04 05:06:07"), ("scene_2018-05-06.tif", "")):
+        scene = make_scene(name=name)
+        with rasterio.open(scene.path, "r+") as file:
+            file.update_tags(**({"TIFFTAG_DATETIME": stamp} if stamp else {}))
+        summary = measure(scene, *EVERYTHING, out=name[:-4])
+        told = {"date": "2021-03-04", "date_from": "TIFFTAG_DATETIME"} if stamp else {}
+        assert {key: value for key, value in summary["image"].items() if key.startswith("date")} == told
+    plan = Run.open(tmp_path / "scene_2020").plan
+    assert replace(plan, image=replace(plan.image, date=None)).fingerprint == plan.fingerprint
+    done = tilegate(
+        "change", tmp_path / "scene_2020", tmp_path / "scene_2018-05-06", "--out", tmp_path / "change", "--json"
+    )
+    assert done.code == 0, done.err
+    dates = [(done.json[key]["date"], done.json[key]["date_from"]) for key in "ab"]
+    assert dates == [("2021-03-04", "TIFFTAG_DATETIME"), ("2018-05-06", "file name")]
+    assert "A is later than B: gained means there in 2018-05-06, not in 2021-03-04." in done.json["notes"]
+    other = (
+        "The name of A says 2020, its TIFFTAG_DATETIME 2021-03-04: that is taken, but may be when the file was made."
+    )
+    assert other in done.json["notes"]
+    page = (tmp_path / "change/change.html").read_text()
+    assert "date from" in page
+    assert "TIFFTAG_DATETIME" in page
+    text = tilegate("change", tmp_path / "scene_2020", tmp_path / "scene_2018-05-06").out
+    assert "dates: A 2021-03-04 by TIFFTAG_DATETIME, B 2018-05-06 by file name" in text

@@ -10,12 +10,15 @@ import subprocess
 import sys
 import time
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.flow_runs import resume_flow_run
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelling, Failed
 from prefect.testing.utilities import prefect_test_harness
@@ -28,7 +31,7 @@ from flows.recipe import load_recipe
 from flows.request import ImageRequest
 from flows.stopping import Stopped
 from flows.tasks import is_passing
-from tiling.errors import BadInput
+from tiling.errors import BadInput, NeedsApproval
 from tiling.open import open_source
 
 HOUSE = Path(__file__).parents[2]
@@ -220,7 +223,7 @@ def test_the_form_in_the_ui_is_the_recipe():
 @pytest.fixture
 def worker(tmp_path):
     """A worker of a process pool, as an operator starts it; the name of its pool."""
-    with get_client(sync_client=True) as client:
+    with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):
         client.create_work_pool(WorkPoolCreate(name="machines", type="process"))
     settings = {"PREFECT_API_URL": PREFECT_API_URL.value(), "PREFECT_WORKER_QUERY_SECONDS": "1"}
     process = subprocess.Popen(
@@ -235,12 +238,12 @@ def worker(tmp_path):
     process.wait(60)
 
 
-def deploy(pool):
+def deploy(pool, name="slow", entrypoint="tests/flows/slow_flow.py:gated_area"):
     with get_client(sync_client=True) as client:
         return client.create_deployment(
             flow_id=client.create_flow(gated_area),
-            name="slow",
-            entrypoint="tests/flows/slow_flow.py:gated_area",
+            name=name,
+            entrypoint=entrypoint,
             work_pool_name=pool,
             pull_steps=[{"prefect.deployments.steps.set_working_directory": {"directory": str(HOUSE)}}],  # no copy
         )
@@ -285,3 +288,46 @@ def test_a_cancelled_flow_run_stops_and_is_finished_later(make_scene, measure, t
     assert state.result()["status"] == "complete"
     measure(scene, *changes, out="unbroken")
     assert contents(out) == contents(tmp_path / "unbroken")
+
+
+def test_a_deployment_waits_suspended_and_resume_agrees(make_scene, measure, tmp_path, worker):
+    """On a worker: its process ends and holds nothing, the button Resume starts another that does the rest."""
+    scene, out = make_scene(), tmp_path / "run"
+    recipe = load_recipe("water", (*SMALL, "segment.approve_above=7")).model_dump(mode="json")
+    parameters = {"image": {"uris": [str(scene.path)]}, "recipe": recipe, "out": str(out)}
+    entrypoint = "flows/gated_area.py:gated_area"
+    with get_client(sync_client=True) as client:
+        deployment = deploy(worker, "approved", entrypoint)
+        flow_run = client.create_flow_run_from_deployment(deployment, parameters=parameters)
+
+        def state():
+            return client.read_flow_run(flow_run.id).state
+
+        wait_until(lambda: state().is_paused() or state().is_final(), 120)
+        assert (state().type, state().name) == (StateType.PAUSED, "Suspended")
+        gated = {path: path.read_bytes() for path in (out / "ledger/gate").iterdir()}
+        assert len(gated) == 25
+        assert not (out / "ledger/segment").exists()
+        _, _, artifacts = look(flow_run.id)
+        assert "more than the 7 agreed (segment.approve_above): less than a minute." in artifacts["approval"]["data"]
+        wait_until(lambda: (tmp_path / "worker.log").read_text().count("is paused") == 1, 30)  # nobody holds the run
+
+        resume_flow_run(flow_run.id)
+        wait_until(lambda: state().is_final(), 120)
+        assert state().is_completed(), state()
+    assert {path: path.read_bytes() for path in (out / "ledger/gate").iterdir()} == gated  # kept, not redone
+    local = measure(scene, "audit.tiles=5", out="local")
+    assert contents(out) == contents(tmp_path / "local")
+    assert json.loads((out / "summary.json").read_text())["fingerprint"] == local["fingerprint"]
+
+
+def test_without_a_deployment_the_flow_run_ends_in_a_state_that_says_so(make_scene, tmp_path):
+    scene = make_scene()
+    state, flow_run_id = run(gated_area, scene, tmp_path / "run", "segment.approve_above=7")
+    assert (state.type, state.name) == (StateType.FAILED, "NeedsApproval")
+    assert f"tilegate resume {tmp_path / 'run'} --approve" in look(flow_run_id)[0].state.message
+    recipe = load_recipe("water", (*SMALL, "segment.approve_above=7"))
+    with pytest.raises(NeedsApproval, match="more than the 7 agreed"):
+        gated_area(image=ImageRequest(uris=[str(scene.path)]), recipe=recipe, out=str(tmp_path / "run"))
+    state, _ = run(gated_area, scene, tmp_path / "run", "segment.approve_above=1000")
+    assert state.is_completed()
