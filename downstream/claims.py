@@ -32,7 +32,8 @@ class Claims:
     found: float
     """Area without data in them, m2 or um2; it does not count as observed."""
     hidden: Missed | None
-    """Area without data in the rejected tiles that were not audited; None when no audit can tell."""
+    """Area without data in these tiles; None when no audit can tell. No audit looks at tiles that were screened out:
+    they are in the upper bound as a whole, and in nothing else."""
 
 
 def claims_of(tiles: Sequence[TileRecord], audit: Audit) -> Claims | None:
@@ -42,6 +43,7 @@ def claims_of(tiles: Sequence[TileRecord], audit: Audit) -> Claims | None:
         return None
     looked = {(tile.row, tile.col): _lacks(tile) for tile in tiles if tile.state is State.AUDITED}
     claimed = [_lacks(tile) for tile in tiles if tile.state is State.AUDITED and tile.claimed_area is not None]
+    screened = math.fsum(tile.claimed_area or 0.0 for tile in tiles if tile.state is State.EMPTY)
     area, hidden = math.fsum(claiming), estimate_missed(audit, [looked.get(draw.key) for draw in audit.draws])
     return Claims(
         tiles=len(claiming),
@@ -49,7 +51,7 @@ def claims_of(tiles: Sequence[TileRecord], audit: Audit) -> Claims | None:
         audited=len(claimed),
         lacking=sum(area > 0 for area in claimed),
         found=math.fsum(claimed),
-        hidden=None if hidden is None else replace(hidden, high=min(hidden.high, area)),
+        hidden=None if hidden is None else replace(hidden, high=min(hidden.high + screened, area)),
     )
 
 

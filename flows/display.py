@@ -56,7 +56,9 @@ def observed_text(summary: dict[str, Any]) -> str:
     tissue = area.get("tissue")  # null in rasters, absent in summaries of before
     middle = "" if tissue is None else f", of which {area_text(tissue, summary)} are tissue"
     observed, image = (area_text(area[key], summary) for key in ("observed", "image"))
-    at_most, why = ("at most ", f"; {claim_text(summary)}") if "observed_at_most" in area else ("", "")
+    claims = area.get("observed_at_most")
+    at_most = "" if claims is None else "at most "
+    why = f"; {claim_text(summary)}" if claims and (claims["lacking"] or claims["hidden"] is None) else ""
     aoi = f" (area of interest: {area_text(area['aoi']['area'], summary)})" if "aoi" in area else ""
     return f"observed {at_most}{observed} of {image}{aoi}{middle}; areas {area['method']}{why}"
 

@@ -78,6 +78,8 @@ def test_only_files_that_may_lack_pixels_are_told_of(make_scene, measure, tmp_pa
     page = render_report(run, ledger_tiles(run), summary, b"")
     assert ("observed_at_most" in summary["area"]) == bound
     assert ("observed at most" in observed_text(summary)) == bound
+    assert "may hide" not in observed_text(summary)  # an audit found nothing: the page tells how sure that is
+    assert ("which may hide pixels without: none seen" in page) == bound
     assert ("observed, at most" in page) == bound
     assert (summary["area"].get("observed_at_most") or {}).get("lacking", 0) == 0
 
@@ -89,6 +91,7 @@ def test_a_mask_beside_the_pixels_may_lack_some(make_scene, measure):
         file.write_mask(~holes)
     area = measure(scene, *KEPT_OUT, "audit.tiles=20")["area"]
     told = area["observed_at_most"]
+    assert told["lacking"] > 0
     truth = 100.0 * (~holes).sum()
     assert area["observed"] - told["hidden"]["high"] <= truth <= area["observed"] - told["hidden"]["low"]
 
