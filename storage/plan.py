@@ -16,7 +16,7 @@ from tiling.grid import TileGrid
 from tiling.info import ImageInfo, PixelSize, Plane
 from tiling.source import MAX_PIXELS, SourceSpec
 
-RESULTS_VERSION = 3
+RESULTS_VERSION = 4
 """Raised by hand whenever a change of code changes results: runs made before cannot be resumed then."""
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Literal
 
 import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
 
 from tiling.cubic_area import PLACES, Cubic, Each, cubic_through, over_pixels, plain
 from tiling.ellipsoid import Floats
+from tiling.line_area import Lines, plane_lines
 from tiling.map_scale import Density
 from tiling.window import Window
 
@@ -33,6 +35,11 @@ POINT_M = 1e4
 """A pixel sampled alone has the area at its centre up to this side, m (error 1e-7); a larger one takes four samples."""
 GAUSS = np.array([(y, x) for y in (-1, 1) for x in (-1, 1)]) / math.sqrt(12)
 """Two by two Gauss points of a pixel, px from its centre."""
+MANY = 16
+"""Parts of a window above which they are joined pixel by pixel before anything is summed."""
+
+Parts = list[tuple[Window, Lines]]
+"""What lies in which part of a window, px from its corner."""
 
 
 class LatticeAreas:
@@ -54,25 +61,30 @@ class LatticeAreas:
         self._size = abs(t.determinant)
         self._grain = 2.0 ** (math.floor(math.log2(self._size * unit_m**2)) - BITS)
         self._pieces: dict[Window, Cubic | Each | list[Window]] = {}
-        self._last: tuple[Window, Floats] | None = None
+        self._last: tuple[Window, Parts] | None = None
 
     def of(self, window: Window) -> Floats:
         """(1, 1), (height, 1) or (height, width). Pixels off the map, and outside the image, have no area."""
+        return joined(self._lines(window), window)
+
+    def sum(self, window: Window, chosen: NDArray[np.bool_]) -> float:
+        """See PixelAreas."""
+        every = bool(chosen.all())
+        parts = self._lines(window)
+        sums = (lines.whole() if every else lines.sums(chosen[part.slices]) for part, lines in parts)
+        return math.fsum(chain.from_iterable(sums))
+
+    def _lines(self, window: Window) -> Parts:
         last = self._last  # classes and valid pixels of a tile are counted one after the other
         if last is None or last[0] != window:
             self._last = last = window, self._fresh(window)
-            last[1].flags.writeable = False
         return last[1]
 
-    def _fresh(self, window: Window) -> Floats:
-        parts = list(self._parts(window))
-        if len(parts) == 1 and parts[0][1] == window:
-            return parts[0][0].of(window)
-        found = np.zeros(window.shape_px)
-        for piece, part in parts:
-            y, x = part.y - window.y, part.x - window.x
-            found[y : y + part.height, x : x + part.width] = piece.of(part)
-        return found
+    def _fresh(self, window: Window) -> Parts:
+        parts = [(part.relative_to(window), piece.lines(part)) for piece, part in self._parts(window)]
+        if len(parts) <= MANY:
+            return parts
+        return [(window.relative_to(window), plane_lines(joined(parts, window)))]
 
     def total(self, window: Window) -> float:
         """Sum over a window, without looking at its pixels."""
@@ -126,6 +138,16 @@ class LatticeAreas:
         """m2 per pixel at places (…, 2) (y, x), px. NaN off the map."""
         y, x, t = places[..., 0], places[..., 1], self._transform
         return self._size * self._density(t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f)
+
+
+def joined(parts: Parts, window: Window) -> Floats:
+    """Areas of a window's pixels, 0 where none of its parts is."""
+    if len(parts) == 1 and parts[0][0].shape_px == window.shape_px:
+        return parts[0][1].of()
+    areas = np.zeros(window.shape_px)
+    for part, lines in parts:
+        areas[part.slices] = lines.of()
+    return areas
 
 
 def halves(cell: Window, down: bool, along: bool) -> list[Window]:
