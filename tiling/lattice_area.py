@@ -25,7 +25,7 @@ WIDEST_M = 6e6
 """Side of the largest cell, m: 24 points do not speak for half the Earth."""
 VOID_M = 2.5e5
 """Side of the largest cell that may be called off the Earth, m, because none of its samples is on it."""
-EXACT_PX = 8
+EXACT_PX = 16
 """Side of a cell that is not cut again, px: its pixels are sampled one by one."""
 BITS = 32
 """Areas are multiples of 2^-32 of the pixel's size on the map: sums of 2^20 of them are exact in any order."""
@@ -96,43 +96,64 @@ class LatticeAreas:
 
     def _parts(self, window: Window) -> Iterator[tuple[Cubic | Each, Window]]:
         """The pieces under a window, each with the part of the window that it covers."""
-        waiting = [self._image]
+        waiting = [[self._image]]
         while waiting:
-            cell = waiting.pop()
-            part = cell.intersection(window)
-            if part is None:
-                continue
-            piece = self._pieces.get(cell)
-            if piece is None:
-                piece = self._pieces[cell] = self._piece(cell)
-            if isinstance(piece, list):
-                waiting += piece
-            else:
-                yield piece, part
+            cells = waiting.pop()
+            under = [(cell, part) for cell in cells if (part := cell.intersection(window)) is not None]
+            if under and under[0][0] not in self._pieces:
+                self._pieces |= self._found(cells)
+            for cell, part in under:
+                piece = self._pieces[cell]
+                if isinstance(piece, list):
+                    waiting.append(piece)
+                else:
+                    yield piece, part
 
-    def _piece(self, cell: Window) -> Cubic | Each | list[Window]:
-        """What holds in a cell, or the cells it is cut into."""
-        sides = cell.height * self._pixel_m[0], cell.width * self._pixel_m[1]
+    def _found(self, cells: list[Window]) -> dict[Window, Cubic | Each | list[Window]]:
+        """What holds in the parts of a cell, or the cells they are cut into.
+
+        All parts are sampled at once, whichever are asked for: few calls of PROJ, and the same bits in any order.
+        """
+        wide = {cell: self._cut_if_wide(cell) for cell in cells}
+        fit = [cell for cell in cells if not wide[cell]]
+        if not fit:
+            return dict(wide)
+        places = [(cell.y, cell.x) + np.array(cell.shape_px) / 2 * (1 + PLACES) for cell in fit]
+        pieces = dict(zip(fit, map(self._piece, fit, self._sample(np.stack(places))), strict=True))
+        alone = [cell for cell, piece in pieces.items() if piece is None]
+        each = dict(zip(alone, self._each(alone), strict=True)) if alone else {}
+        return wide | {cell: piece or each[cell] for cell, piece in pieces.items()}
+
+    def _cut_if_wide(self, cell: Window) -> list[Window]:
+        """The parts of a cell that is too large to be sampled; none of any other."""
+        wide = [side > WIDEST_M for side in self._sides_m(cell)]
+        return halves(cell, *wide) if any(wide) and max(cell.shape_px) > EXACT_PX else []
+
+    def _sides_m(self, cell: Window) -> tuple[float, float]:
+        return cell.height * self._pixel_m[0], cell.width * self._pixel_m[1]
+
+    def _piece(self, cell: Window, values: Floats) -> Cubic | list[Window] | None:
+        """What holds in a cell, or the cells it is cut into; None where its pixels are to be sampled one by one."""
+        sides = self._sides_m(cell)
         side_m, small = max(sides), max(cell.shape_px) <= EXACT_PX
-        if side_m > WIDEST_M and not small:
-            return halves(cell, sides[0] > WIDEST_M, sides[1] > WIDEST_M)
-        values = self._sample((cell.y, cell.x) + np.array(cell.shape_px) / 2 * (1 + PLACES))
         on_map = np.isfinite(values)
         if on_map.all():
             terms, error = cubic_through(values)
             if error <= (TOLERANCE if side_m > NOISE_M else NOISE):
                 return Cubic(cell=cell, terms=plain(over_pixels(terms, cell), self._grain), grain=self._grain)
             down, along = (np.abs(last).max() for last in (terms[3], terms[:, 3]))
-            return self._each(cell) if small else halves(cell, down * STEEP > along, along * STEEP > down)
+            return None if small else halves(cell, down * STEEP > along, along * STEEP > down)
         if side_m <= VOID_M and not on_map.any():
             return Cubic(cell=cell, terms=np.zeros((1, 1)), grain=self._grain)
-        return self._each(cell) if small else halves(cell, True, True)
+        return None if small else halves(cell, True, True)
 
-    def _each(self, cell: Window) -> Each:
-        y, x = np.mgrid[cell.y : cell.y_stop, cell.x : cell.x_stop] + 0.5
+    def _each(self, cells: list[Window]) -> list[Each]:
+        places = [np.mgrid[c.y : c.y_stop, c.x : c.x_stop].reshape(2, -1).T + 0.5 for c in cells]
         offsets = GAUSS if max(self._pixel_m) > POINT_M else np.zeros((1, 2))
-        means = np.mean([self._sample(np.stack([y, x], -1) + offset) for offset in offsets], axis=0)
-        return Each(cell=cell, areas=np.rint(np.nan_to_num(means) / self._grain) * self._grain)
+        means = np.mean([self._sample(np.concatenate(places) + offset) for offset in offsets], axis=0)
+        areas = np.rint(np.nan_to_num(means) / self._grain) * self._grain
+        each = np.split(areas, np.cumsum([len(some) for some in places])[:-1])
+        return [Each(cell=c, areas=some.reshape(c.shape_px)) for c, some in zip(cells, each, strict=True)]
 
     def _sample(self, places: Floats) -> Floats:
         """m2 per pixel at places (…, 2) (y, x), px. NaN off the map."""
