@@ -40,33 +40,28 @@ class Cubic:
     the same along rows, (1, 1) where it is the same all over."""
     grain: float
     """Areas are whole multiples of this power of two, m2."""
+    run_px: int
+    """Pixels of a run along which the area is as good as straight; 1 where there are none."""
+    along: Floats
+    """(j, k, 2, 1), see `along_runs`; of cubics (4, 4) only."""
 
     def lines(self, part: Window) -> Lines:
         """Areas in a part of the cell. Runs are those of the cell, so that a pixel gets the same bits in any part.
 
         Element by element and rounded at the end, for the same reason.
         """
-        v, _ = self._local(part)
+        v = _places(part.y - self.cell.y, part.height, self.cell.height)
         if self.terms.shape[1] == 1:
             rows = _horner(self.terms[:, None], v[:, None])
             return row_lines(_to_grains(np.array(rows), self.grain), part.shape_px)
-        run_px, x = self.run_px(), part.x - self.cell.x
+        run_px, x = self.run_px, part.x - self.cell.x
         if run_px == 1:
             return plane_lines(self._plane(part))
-        runs = np.arange(x // run_px, (x + part.width - 1) // run_px + 1, dtype=np.float64)
-        middle = (runs + 0.5) * (2 * run_px / self.cell.width) - 1
-        rows = _horner(along_runs(self.terms, run_px, self.cell.width)[..., None], v)
+        first, last = x // run_px, (x + part.width - 1) // run_px
+        middle = _places(first, last + 1 - first, self.cell.width / run_px)
+        rows = _horner(self.along, v)
         terms = np.ascontiguousarray(_to_grains(_horner(rows[:, :, None], middle[:, None]), self.grain).T)
         return Lines(terms=terms, run_px=run_px, before_px=x % run_px, shape_px=part.shape_px)
-
-    def run_px(self) -> int:
-        """Pixels along which the area is as good as straight, a power of two; 1 where they are too few to pay."""
-        second, third = np.abs(self.terms[:, 2:]).sum(0).tolist()
-        bend, most = 2 * second + 9 * third, 3 * STRAIGHT * abs(float(self.terms[0, 0]))
-        shortest, longest = RUNS_PX
-        straight = self.cell.width * math.sqrt(most / bend) if bend > 0 else math.inf
-        run_px = 2 ** int(math.log2(max(1.0, min(straight, longest, self.cell.width / 8))))
-        return run_px if run_px >= shortest else 1
 
     def _plane(self, part: Window) -> Floats:
         """(height, width): the cubic itself."""
@@ -86,7 +81,7 @@ class Cubic:
 
     def total(self, part: Window) -> float:
         """Sum over a part of the cell."""
-        if self.terms.shape[1] == 1 or part.height * part.width <= FEW * self.run_px():
+        if self.terms.shape[1] == 1 or part.height * part.width <= FEW * self.run_px:
             return math.fsum(self.lines(part).whole())
         down, along = (
             [float((place**n).sum()) for n in range(count)]
@@ -102,9 +97,8 @@ class Cubic:
 
     def _local(self, part: Window) -> tuple[Floats, Floats]:
         cell = self.cell
-        v = (np.arange(part.y - cell.y, part.y_stop - cell.y) + 0.5) * (2 / cell.height) - 1
-        u = (np.arange(part.x - cell.x, part.x_stop - cell.x) + 0.5) * (2 / cell.width) - 1
-        return np.asarray(v, np.float64), np.asarray(u, np.float64)
+        v = _places(part.y - cell.y, part.height, cell.height)
+        return v, _places(part.x - cell.x, part.width, cell.width)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -130,6 +124,12 @@ class Each:
         return float(self.areas.max())
 
 
+def cubic(cell: Window, terms: Floats, grain: float) -> Cubic:
+    """See Cubic."""
+    run_px = straight_px(terms, cell.width)
+    return Cubic(cell=cell, terms=terms, grain=grain, run_px=run_px, along=along_runs(terms, run_px, cell.width))
+
+
 def cubic_through(values: Floats) -> tuple[Floats, float]:
     """Values at PLACES -> (terms (4, 4), largest relative error at the checks)."""
     terms = TO_CUBIC @ values[:16].reshape(4, 4) @ TO_CUBIC.T
@@ -145,14 +145,30 @@ def over_pixels(terms: Floats, cell: Window) -> Floats:
     return _over(down, 1 / (3 * cell.width**2))
 
 
-def along_runs(terms: Floats, run_px: int, width: int) -> Floats:
-    """(j, k, 2): the cubics of the mean over a run and of the slope per half pixel, by the middle of the run.
+def straight_px(terms: Floats, width: int) -> int:
+    """Pixels along which the area is as good as straight, a power of two; 1 where they are too few to pay.
 
     width: of the cell, px.
     """
-    means, slopes = _over(terms, (run_px**2 - 1) / (3 * width**2)), np.zeros_like(terms)
-    slopes[:, :-1] = terms[:, 1:] * np.arange(1, 4) / width
-    return np.stack([means, slopes], -1)
+    if terms.shape[1] == 1:
+        return 1
+    second, third = np.abs(terms[:, 2:]).sum(0).tolist()
+    bend, most = 2 * second + 9 * third, 3 * STRAIGHT * abs(float(terms[0, 0]))
+    shortest, longest = RUNS_PX
+    straight = width * math.sqrt(most / bend) if bend > 0 else math.inf
+    run_px = 2 ** int(math.log2(max(1.0, min(straight, longest, width / 8))))
+    return run_px if run_px >= shortest else 1
+
+
+def along_runs(terms: Floats, run_px: int, width: int) -> Floats:
+    """(j, k, 2, 1): the cubics of the mean over a run and of the slope per half pixel, by the middle of the run.
+
+    width: of the cell, px.
+    """
+    slopes = np.zeros_like(terms)
+    slopes[:, :-1] = terms[:, 1:] * np.arange(1, terms.shape[1]) / width
+    means = _over(terms, (run_px**2 - 1) / (3 * width**2)) if run_px > 1 else terms
+    return np.stack([means, slopes], -1)[..., None]
 
 
 def _over(terms: Floats, variance: float) -> Floats:
@@ -161,6 +177,11 @@ def _over(terms: Floats, variance: float) -> Floats:
     mean[:, 0] += terms[:, 2] * variance
     mean[:, 1] += terms[:, 3] * 3 * variance
     return mean
+
+
+def _places(first: int, count: int, whole: float) -> Floats:
+    """(count,) middles of the pieces from `first` on, of a side of `whole` pieces that goes from -1 to 1."""
+    return (np.arange(first + 0.5, first + count) * (2 / whole)) - 1
 
 
 def _horner(terms: Floats, at: Floats) -> Floats:

@@ -11,7 +11,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 
-from tiling.cubic_area import PLACES, Cubic, Each, cubic_through, over_pixels, plain
+from tiling.cubic_area import PLACES, Cubic, Each, cubic, cubic_through, over_pixels, plain
 from tiling.ellipsoid import Floats
 from tiling.line_area import Lines, plane_lines
 from tiling.map_scale import Density
@@ -65,14 +65,16 @@ class LatticeAreas:
 
     def of(self, window: Window) -> Floats:
         """(1, 1), (height, 1) or (height, width). Pixels off the map, and outside the image, have no area."""
-        return joined(self._lines(window), window)
+        areas = joined(self._lines(window), window)
+        areas.flags.writeable = False  # it may be a view of what is kept
+        return areas
 
     def sum(self, window: Window, chosen: NDArray[np.bool_]) -> float:
         """See PixelAreas."""
         every = bool(chosen.all())
         parts = self._lines(window)
         sums = (lines.whole() if every else lines.sums(chosen[part.slices]) for part, lines in parts)
-        return math.fsum(chain.from_iterable(sums))
+        return math.fsum(chain.from_iterable(some.tolist() for some in sums))
 
     def _lines(self, window: Window) -> Parts:
         last = self._last  # classes and valid pixels of a tile are counted one after the other
@@ -140,11 +142,11 @@ class LatticeAreas:
         if on_map.all():
             terms, error = cubic_through(values)
             if error <= (TOLERANCE if side_m > NOISE_M else NOISE):
-                return Cubic(cell=cell, terms=plain(over_pixels(terms, cell), self._grain), grain=self._grain)
+                return cubic(cell, plain(over_pixels(terms, cell), self._grain), self._grain)
             down, along = (np.abs(last).max() for last in (terms[3], terms[:, 3]))
             return None if small else halves(cell, down * STEEP > along, along * STEEP > down)
         if side_m <= VOID_M and not on_map.any():
-            return Cubic(cell=cell, terms=np.zeros((1, 1)), grain=self._grain)
+            return cubic(cell, np.zeros((1, 1)), self._grain)
         return None if small else halves(cell, True, True)
 
     def _each(self, cells: list[Window]) -> list[Each]:

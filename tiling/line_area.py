@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tiling.ellipsoid import Floats
 
-STRIP_PX = 2**16
+STRIP_PX = 2**15
 """Pixels worked on at once: they stay in the cache."""
 
 
@@ -33,7 +34,7 @@ class Lines:
         """Areas, (1, 1), (height, 1) or (height, width). Sums of whole grains: exact, so the same in any window."""
         if self.terms.shape[2] == 1:
             return self.terms[:, :, 0]
-        areas = self.terms[..., 1:] * self._places()[:, 1]
+        areas = self.terms[..., 1:] * places(self.run_px)[:, 1].astype(np.float64)
         areas += self.terms[..., :1]
         return areas.reshape(len(areas), -1)[:, self._inside]
 
@@ -44,7 +45,7 @@ class Lines:
     def sums(self, chosen: NDArray[np.bool_]) -> Floats:
         """(height,) or (1,) sums of the chosen pixels of each row, exact for 2^20 px. chosen: (height, width)."""
         if self.terms.size == 1:
-            return np.asarray(self.terms[0, 0] * np.count_nonzero(chosen))
+            return np.array([self.terms.item() * np.count_nonzero(chosen)])
         if self.run_px == 1:
             return np.asarray(np.einsum("yx,yx->y", chosen, self.terms[..., 0]))
         return self._weighed(self._moments(chosen))
@@ -57,7 +58,6 @@ class Lines:
 
         Whole numbers below 2^24: exact in float32, however BLAS adds them up.
         """
-        places = self._places().astype(np.float32)
         runs, sums = self.terms.shape[1:]
         found = np.empty((len(chosen) * runs, sums), np.float32)
         step = min(len(chosen), max(1, STRIP_PX // (runs * self.run_px)))
@@ -66,17 +66,18 @@ class Lines:
             some = chosen[y : y + step]
             strip[: len(some), self._inside] = some
             part = found[y * runs : (y + step) * runs]
-            np.matmul(strip.reshape(-1, self.run_px)[: len(part)], places, out=part)
+            np.matmul(strip.reshape(-1, self.run_px)[: len(part)], places(self.run_px)[:, :sums], out=part)
         return found.reshape(len(chosen), runs, sums)
 
     @property
     def _inside(self) -> slice:
         return slice(self.before_px, self.before_px + self.shape_px[1])
 
-    def _places(self) -> Floats:
-        """(run_px, 1 or 2): one, and the distance from the middle of the run in half pixels."""
-        places = np.arange(1.0 - self.run_px, self.run_px, 2)
-        return np.stack([np.ones(self.run_px), places], -1)[:, : self.terms.shape[2]]
+
+@lru_cache(maxsize=64)
+def places(run_px: int) -> NDArray[np.float32]:
+    """(run_px, 2): one, and the distance from the middle of the run in half pixels."""
+    return np.stack([np.ones(run_px, np.float32), np.arange(1 - run_px, run_px, 2, dtype=np.float32)], -1)
 
 
 def row_lines(areas: Floats, shape_px: tuple[int, int]) -> Lines:
