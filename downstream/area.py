@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -62,13 +61,6 @@ def count_classes(labels: NDArray[np.uint8], classes: int, areas: PixelAreas, co
 
 
 def count_pixels(chosen: NDArray[np.bool_], areas: PixelAreas, core: Window) -> AreaCount:
-    """Pixels chosen in `core` (h, w) and their area. Areas in whole grains (LatticeAreas) add up exactly along rows."""
+    """Pixels chosen in `core` (h, w) and their area."""
     pixels = int(np.count_nonzero(chosen))
-    if pixels == 0:
-        return AreaCount.zero(areas.unit)
-    pixel_area = areas.of(core)
-    if pixel_area.shape == chosen.shape:
-        area = math.fsum(np.einsum("yx,yx->y", chosen, pixel_area))
-    else:
-        area = math.fsum(chosen.sum(1) * np.broadcast_to(pixel_area[:, 0], chosen.shape[:1]))
-    return AreaCount.of(pixels, area, areas.unit)
+    return AreaCount.of(pixels, areas.sum(core, chosen), areas.unit) if pixels else AreaCount.zero(areas.unit)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from downstream.area import AreaCount, AreaUnit, count_pixels, sum_counts
-from tiling.pixel_area import Method, PixelAreas
+from tiling.pixel_area import PixelAreas
 from tiling.window import Window
 
 OUTSIDE, HOLE, REJECTED, BACKGROUND, FIRST_CLASS = range(5)
@@ -37,11 +36,10 @@ def label_codes(classes: Sequence[str], joined: Sequence[str]) -> Codes:
 
 def count_change(a: Codes, b: Codes, areas: PixelAreas, window: Window) -> dict[tuple[int, int], AreaCount]:
     """How much of a window is what at A and what at B. a, b: (h, w) codes of the same pixels, those of `window`."""
-    held = _Held(areas.of(window), areas)
     many = int(max(a.max(), b.max())) + 1
     pair = a.astype(np.intp) * many + b
     present = np.flatnonzero(np.bincount(pair.ravel()))
-    return {divmod(int(code), many): count_pixels(pair == code, held, window) for code in present}
+    return {divmod(int(code), many): count_pixels(pair == code, areas, window) for code in present}
 
 
 def sum_cells(parts: Iterable[Cells], unit: AreaUnit) -> dict[tuple[int, int], AreaCount]:
@@ -204,24 +202,3 @@ def _limit(missed: float | None) -> Fraction:
 
 def _interval(mapped: AreaCount, below: Fraction, above: Fraction) -> Interval:
     return Interval(mapped=mapped, low=float(mapped.exact - below), high=float(mapped.exact + above))
-
-
-class _Held:
-    """Pixel areas of one window, found once for all the pairs in it."""
-
-    def __init__(self, values: NDArray[np.float64], areas: PixelAreas) -> None:
-        self._values = values
-        self.method: Method = areas.method
-        self.unit: AreaUnit = areas.unit
-
-    def of(self, window: Window) -> NDArray[np.float64]:  # noqa: ARG002 (there is only one)
-        return self._values
-
-    def total(self, window: Window) -> float:
-        return math.fsum(np.broadcast_to(self._values, window.shape_px).flat)
-
-    def most(self, window: Window) -> float:  # noqa: ARG002 (as above)
-        return float(self._values.max())
-
-
-_: type[PixelAreas] = _Held

@@ -73,6 +73,13 @@ class AoiAreas:
         whole = self._areas.of(window)
         return whole if (shares == 1).all() else whole * shares
 
+    def sum(self, window: Window, chosen: NDArray[np.bool_]) -> float:
+        """Of the chosen pixels as far as they lie inside."""
+        shares = window_shares(self._outline, window)
+        if (shares == 1).all():
+            return self._areas.sum(window, chosen)
+        return math.fsum(np.einsum("yx,yx->y", chosen, self._areas.of(window) * shares))
+
     def total(self, window: Window) -> float:
         """Of the window as far as it lies inside; to the bit what count_pixels makes of all its pixels."""
         shares = window_shares(self._outline, window)

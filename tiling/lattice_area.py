@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Literal
 
 import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
 
-from tiling.cubic_area import PLACES, Cubic, Each, cubic_through, over_pixels, plain
+from tiling.cubic_area import PLACES, Cubic, Each, cubic, cubic_through, over_pixels, plain
 from tiling.ellipsoid import Floats
+from tiling.line_area import Lines, plane_lines
 from tiling.map_scale import Density
 from tiling.window import Window
 
@@ -23,7 +25,7 @@ WIDEST_M = 6e6
 """Side of the largest cell, m: 24 points do not speak for half the Earth."""
 VOID_M = 2.5e5
 """Side of the largest cell that may be called off the Earth, m, because none of its samples is on it."""
-EXACT_PX = 8
+EXACT_PX = 16
 """Side of a cell that is not cut again, px: its pixels are sampled one by one."""
 BITS = 32
 """Areas are multiples of 2^-32 of the pixel's size on the map: sums of 2^20 of them are exact in any order."""
@@ -33,6 +35,11 @@ POINT_M = 1e4
 """A pixel sampled alone has the area at its centre up to this side, m (error 1e-7); a larger one takes four samples."""
 GAUSS = np.array([(y, x) for y in (-1, 1) for x in (-1, 1)]) / math.sqrt(12)
 """Two by two Gauss points of a pixel, px from its centre."""
+MANY = 16
+"""Parts of a window above which they are joined pixel by pixel before anything is summed."""
+
+Parts = list[tuple[Window, Lines]]
+"""What lies in which part of a window, px from its corner."""
 
 
 class LatticeAreas:
@@ -54,25 +61,32 @@ class LatticeAreas:
         self._size = abs(t.determinant)
         self._grain = 2.0 ** (math.floor(math.log2(self._size * unit_m**2)) - BITS)
         self._pieces: dict[Window, Cubic | Each | list[Window]] = {}
-        self._last: tuple[Window, Floats] | None = None
+        self._last: tuple[Window, Parts] | None = None
 
     def of(self, window: Window) -> Floats:
         """(1, 1), (height, 1) or (height, width). Pixels off the map, and outside the image, have no area."""
+        areas = joined(self._lines(window), window)
+        areas.flags.writeable = False  # it may be a view of what is kept
+        return areas
+
+    def sum(self, window: Window, chosen: NDArray[np.bool_]) -> float:
+        """See PixelAreas."""
+        every = bool(chosen.all())
+        parts = self._lines(window)
+        sums = (lines.whole() if every else lines.sums(chosen[part.slices]) for part, lines in parts)
+        return math.fsum(chain.from_iterable(some.tolist() for some in sums))
+
+    def _lines(self, window: Window) -> Parts:
         last = self._last  # classes and valid pixels of a tile are counted one after the other
         if last is None or last[0] != window:
             self._last = last = window, self._fresh(window)
-            last[1].flags.writeable = False
         return last[1]
 
-    def _fresh(self, window: Window) -> Floats:
-        parts = list(self._parts(window))
-        if len(parts) == 1 and parts[0][1] == window:
-            return parts[0][0].of(window)
-        found = np.zeros(window.shape_px)
-        for piece, part in parts:
-            y, x = part.y - window.y, part.x - window.x
-            found[y : y + part.height, x : x + part.width] = piece.of(part)
-        return found
+    def _fresh(self, window: Window) -> Parts:
+        parts = [(part.relative_to(window), piece.lines(part)) for piece, part in self._parts(window)]
+        if len(parts) <= MANY:
+            return parts
+        return [(window.relative_to(window), plane_lines(joined(parts, window)))]
 
     def total(self, window: Window) -> float:
         """Sum over a window, without looking at its pixels."""
@@ -84,48 +98,79 @@ class LatticeAreas:
 
     def _parts(self, window: Window) -> Iterator[tuple[Cubic | Each, Window]]:
         """The pieces under a window, each with the part of the window that it covers."""
-        waiting = [self._image]
+        waiting = [[self._image]]
         while waiting:
-            cell = waiting.pop()
-            part = cell.intersection(window)
-            if part is None:
-                continue
-            piece = self._pieces.get(cell)
-            if piece is None:
-                piece = self._pieces[cell] = self._piece(cell)
-            if isinstance(piece, list):
-                waiting += piece
-            else:
-                yield piece, part
+            cells = waiting.pop()
+            under = [(cell, part) for cell in cells if (part := cell.intersection(window)) is not None]
+            if under and under[0][0] not in self._pieces:
+                self._pieces |= self._found(cells)
+            for cell, part in under:
+                piece = self._pieces[cell]
+                if isinstance(piece, list):
+                    waiting.append(piece)
+                else:
+                    yield piece, part
 
-    def _piece(self, cell: Window) -> Cubic | Each | list[Window]:
-        """What holds in a cell, or the cells it is cut into."""
-        sides = cell.height * self._pixel_m[0], cell.width * self._pixel_m[1]
+    def _found(self, cells: list[Window]) -> dict[Window, Cubic | Each | list[Window]]:
+        """What holds in the parts of a cell, or the cells they are cut into.
+
+        All parts are sampled at once, whichever are asked for: few calls of PROJ, and the same bits in any order.
+        """
+        wide = {cell: self._cut_if_wide(cell) for cell in cells}
+        fit = [cell for cell in cells if not wide[cell]]
+        if not fit:
+            return dict(wide)
+        places = [(cell.y, cell.x) + np.array(cell.shape_px) / 2 * (1 + PLACES) for cell in fit]
+        pieces = dict(zip(fit, map(self._piece, fit, self._sample(np.stack(places))), strict=True))
+        alone = [cell for cell, piece in pieces.items() if piece is None]
+        each = dict(zip(alone, self._each(alone), strict=True)) if alone else {}
+        return wide | {cell: piece or each[cell] for cell, piece in pieces.items()}
+
+    def _cut_if_wide(self, cell: Window) -> list[Window]:
+        """The parts of a cell that is too large to be sampled; none of any other."""
+        wide = [side > WIDEST_M for side in self._sides_m(cell)]
+        return halves(cell, *wide) if any(wide) and max(cell.shape_px) > EXACT_PX else []
+
+    def _sides_m(self, cell: Window) -> tuple[float, float]:
+        return cell.height * self._pixel_m[0], cell.width * self._pixel_m[1]
+
+    def _piece(self, cell: Window, values: Floats) -> Cubic | list[Window] | None:
+        """What holds in a cell, or the cells it is cut into; None where its pixels are to be sampled one by one."""
+        sides = self._sides_m(cell)
         side_m, small = max(sides), max(cell.shape_px) <= EXACT_PX
-        if side_m > WIDEST_M and not small:
-            return halves(cell, sides[0] > WIDEST_M, sides[1] > WIDEST_M)
-        values = self._sample((cell.y, cell.x) + np.array(cell.shape_px) / 2 * (1 + PLACES))
         on_map = np.isfinite(values)
         if on_map.all():
             terms, error = cubic_through(values)
             if error <= (TOLERANCE if side_m > NOISE_M else NOISE):
-                return Cubic(cell=cell, terms=plain(over_pixels(terms, cell), self._grain), grain=self._grain)
+                return cubic(cell, plain(over_pixels(terms, cell), self._grain), self._grain)
             down, along = (np.abs(last).max() for last in (terms[3], terms[:, 3]))
-            return self._each(cell) if small else halves(cell, down * STEEP > along, along * STEEP > down)
+            return None if small else halves(cell, down * STEEP > along, along * STEEP > down)
         if side_m <= VOID_M and not on_map.any():
-            return Cubic(cell=cell, terms=np.zeros((1, 1)), grain=self._grain)
-        return self._each(cell) if small else halves(cell, True, True)
+            return cubic(cell, np.zeros((1, 1)), self._grain)
+        return None if small else halves(cell, True, True)
 
-    def _each(self, cell: Window) -> Each:
-        y, x = np.mgrid[cell.y : cell.y_stop, cell.x : cell.x_stop] + 0.5
+    def _each(self, cells: list[Window]) -> list[Each]:
+        places = [np.mgrid[c.y : c.y_stop, c.x : c.x_stop].reshape(2, -1).T + 0.5 for c in cells]
         offsets = GAUSS if max(self._pixel_m) > POINT_M else np.zeros((1, 2))
-        means = np.mean([self._sample(np.stack([y, x], -1) + offset) for offset in offsets], axis=0)
-        return Each(cell=cell, areas=np.rint(np.nan_to_num(means) / self._grain) * self._grain)
+        means = np.mean([self._sample(np.concatenate(places) + offset) for offset in offsets], axis=0)
+        areas = np.rint(np.nan_to_num(means) / self._grain) * self._grain
+        each = np.split(areas, np.cumsum([len(some) for some in places])[:-1])
+        return [Each(cell=c, areas=some.reshape(c.shape_px)) for c, some in zip(cells, each, strict=True)]
 
     def _sample(self, places: Floats) -> Floats:
         """m2 per pixel at places (…, 2) (y, x), px. NaN off the map."""
         y, x, t = places[..., 0], places[..., 1], self._transform
         return self._size * self._density(t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f)
+
+
+def joined(parts: Parts, window: Window) -> Floats:
+    """Areas of a window's pixels, 0 where none of its parts is."""
+    if len(parts) == 1 and parts[0][0].shape_px == window.shape_px:
+        return parts[0][1].of()
+    areas = np.zeros(window.shape_px)
+    for part, lines in parts:
+        areas[part.slices] = lines.of()
+    return areas
 
 
 def halves(cell: Window, down: bool, along: bool) -> list[Window]:

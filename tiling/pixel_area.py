@@ -15,6 +15,7 @@ from tiling.ellipsoid import ellipsoid_of, zone_q
 from tiling.errors import BadInput
 from tiling.info import ImageInfo, Plane
 from tiling.lattice_area import LatticeAreas
+from tiling.line_area import row_lines
 from tiling.map_scale import degree_density, map_density
 from tiling.planar_area import metres_per_unit, planar_pixel
 from tiling.window import Window
@@ -44,6 +45,10 @@ class PixelAreas(Protocol):
         """
         ...
 
+    def sum(self, window: Window, chosen: NDArray[np.bool_]) -> float:
+        """Area of the chosen pixels of a window: what `of` adds up to, for less. chosen: (height, width)."""
+        ...
+
     def total(self, window: Window) -> float:
         """Area of all pixels of a window; cheaper than to add them up."""
         ...
@@ -63,6 +68,10 @@ class ConstantAreas:
     def of(self, window: Window) -> NDArray[np.float64]:  # noqa: ARG002 (the same everywhere)
         """(1, 1)."""
         return np.full((1, 1), self.area)
+
+    def sum(self, window: Window, chosen: NDArray[np.bool_]) -> float:  # noqa: ARG002 (the same everywhere)
+        """See PixelAreas."""
+        return self.area * int(np.count_nonzero(chosen))
 
     def total(self, window: Window) -> float:
         """See PixelAreas."""
@@ -97,6 +106,10 @@ class ParallelAreas:
         cut = (south == -pole) | (north == pole)
         q = zone_q(np.where(cut, (south + north) / 2, middle), np.where(cut, (north - south) / 2, half), self._e2)
         return np.asarray(self._a**2 / 2 * abs(t.a) * radians * q)[:, None]
+
+    def sum(self, window: Window, chosen: NDArray[np.bool_]) -> float:
+        """See PixelAreas."""
+        return math.fsum(row_lines(self.of(window), window.shape_px).sums(chosen))
 
     def total(self, window: Window) -> float:
         """See PixelAreas."""

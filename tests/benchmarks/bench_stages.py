@@ -16,6 +16,7 @@ from bench_process import measure, python
 from bench_session import Session
 from bench_setup import Setup, clean_environment, scratch_run
 from bench_timing import Stage, interleave
+from stage_areas import count_areas
 from stage_decode import decode_cog, decode_slide
 from stage_infer import infer, infer_gate
 from stage_write import write
@@ -25,7 +26,7 @@ WINDOW_TILES, QUICK_TILES = 8, 2
 
 
 def bench_stages(session: Session, setup: Setup) -> None:
-    """Decode, write, infer."""
+    """Decode, write, infer, count."""
     for stage in STAGES:
         session.measure(f"stages/{stage}", lambda s=stage: child(setup, s, "cog" if s == "decode-cog" else "slide"))
 
@@ -67,6 +68,7 @@ STAGES: dict[str, Callable[[argparse.Namespace], Stage]] = {
     "write-pixels-sparse": write,
     "infer": infer,
     "infer-gate": infer_gate,
+    "areas": count_areas,
 }
 
 if __name__ == "__main__":
