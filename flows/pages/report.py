@@ -34,7 +34,7 @@ table{border-collapse:collapse;width:100%}td,th{padding:.35rem .6rem;border-bott
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.sub{color:#6e7680}
 .bar{background:#f08c1e;height:.7rem;display:inline-block;min-width:1px}
 .partial{background:#fde8e8;border-left:4px solid #cd1e28;padding:.6rem 1rem;margin:1rem 0}
-code{font-size:.85em;word-break:break-all}
+code{font-size:.85em;overflow-wrap:anywhere}
 """
 
 
