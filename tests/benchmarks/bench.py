@@ -65,8 +65,8 @@ def main() -> None:
         for name in arguments.only.split(","):
             PARTS[name](session, setup)
             page.write_text(table(session.data))
-        if arguments.peers:
-            bench_peers(session, setup)
+        if arguments.peers is not None:
+            bench_peers(session, setup, arguments.peers)
     finally:
         session.save()
         page.write_text(table(session.data))
@@ -82,7 +82,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=16384, help="side of the slide and of the COG, px")
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
     parser.add_argument("--quick", action="store_true", help="everything once at small size, in about three minutes")
-    parser.add_argument("--peers", action="store_true", help="MONAI, TorchGeo and TIAToolbox, too, where installed")
+    parser.add_argument(
+        "--peers", nargs="*", type=Path, metavar="PYTHON",
+        help="MONAI, TorchGeo and TIAToolbox, too, where installed: here, or for one of these interpreters",
+    )  # fmt: skip
     parser.add_argument("--set", action="append", default=[], help="change the recipe of every tilegate run: k=v")
     parser.add_argument("--out", type=Path, help="the JSON; the table lies beside it as .md")
     parser.add_argument("--folder", type=Path, default=HOUSE / "bench-out", help="images, models, scratch, results")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Callable
-from importlib.util import find_spec
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,24 @@ CROP_PX, QUICK_PX = 4096, 2048
 NEEDS = {"plain": "torch", "monai": "monai", "torchgeo": "torchgeo", "tiatoolbox": "tiatoolbox"}
 
 
-def bench_peers(session: Session, setup: Setup) -> None:
-    """Each once on images of CROP_PX; beside them the plain loop on the same."""
+def bench_peers(session: Session, setup: Setup, pythons: Sequence[Path]) -> None:
+    """Each once on images of CROP_PX; beside them the plain loop on the same. pythons: interpreters that may have them."""
     images = make_images(setup.folder / "images", QUICK_PX if setup.quick else CROP_PX)
     for name, package in NEEDS.items():
-        if find_spec(package) is None:
+        able = next((path for path in (Path(sys.executable), *pythons) if has(path, package)), None)
+        if able is None:
             session.measure(f"peers/{name}", lambda p=package: {"note": f"{p} is not installed"})
         else:
-            session.measure(f"peers/{name}", lambda n=name: peer(setup, images, n))
+            session.measure(f"peers/{name}", lambda n=name, by=able: peer(setup, images, n, by))
 
 
-def peer(setup: Setup, images: dict[str, Path], name: str) -> dict[str, Any]:
+def has(interpreter: Path, package: str) -> bool:
+    """Whether an interpreter finds a package."""
+    code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({package!r}) is None)"
+    return subprocess.run([interpreter, "-c", code], check=False).returncode == 0
+
+
+def peer(setup: Setup, images: dict[str, Path], name: str, interpreter: Path) -> dict[str, Any]:
     """One of them as a whole process."""
     mean, std = (",".join(map(str, values)) for values in (MEAN, STD))
     weights = setup.models["slide"]["unet"] / "model.safetensors"
@@ -46,7 +54,7 @@ def peer(setup: Setup, images: dict[str, Path], name: str) -> dict[str, Any]:
             command = python("plain_loop.py", images["slide"], weights, *norm, "--out", scratch / "mask.npy")
         else:
             command = python("peers.py", name, images["slide"], images["cog"], weights, *norm, "--scratch", scratch)
-        done = measure(command, env=clean_environment())
+        done = measure([interpreter, *command[1:]], env=clean_environment())
     return done.figures() | json.loads(done.out.splitlines()[-1])
 
 
