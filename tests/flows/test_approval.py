@@ -43,7 +43,7 @@ def segmented(monkeypatch: Any) -> list[str]:
             return super().segment(stack)
 
     monkeypatch.setattr(flows.job, "open_segmenter", lambda *_: Counting(RULES["ndwi"]))
-    monkeypatch.setattr("flows.engine.prepare", lambda _: None)  # it tries the segmenter on a blank tile
+    monkeypatch.setattr("flows.commands.prepare", lambda _: None)  # it tries the segmenter on a blank tile
     return asked
 
 
