@@ -29,6 +29,9 @@ _LOST = re.compile(
     r"|[Nn]ot enough data|lack of data|Premature EO|Line length mismatch|Bad code word",
 )
 """Warnings after which libjpeg, OpenJPEG and libtiff fill what is missing with grey, black or what was there before."""
+_ODD = re.compile(r"JPEGLib:|libjpeg:")
+"""Whatever else libjpeg says. It tells its first warning of an image and only counts the others: a number in a header
+that is merely odd hides all that is lost behind it. And its errors at the end of a block GDAL takes for success."""
 _CHECKSUM_BYTES = {Compression.deflate: 4, Compression.webp: 16, Compression.zstd: 4096}
 """Bytes at the end of a block that are never all zero: a download that was cut, in a file made full-size before it, is.
 
@@ -59,7 +62,13 @@ def listening() -> Iterator[None]:
     with _losses() as losses:
         yield
     if losses:
-        raise BadData(f"pixels are lost: {losses[0]}")
+        lost = next(filter(_LOST.search, losses), None)
+        if lost is None:
+            raise BadData(
+                f"libjpeg stumbles and would tell of no damage after that: {losses[0]}. If the image is good, write it "
+                "again without that, as gdal_translate does"
+            )
+        raise BadData(f"pixels are lost: {lost}")
 
 
 @contextmanager
@@ -67,7 +76,7 @@ def _losses() -> Iterator[list[str]]:
     losses: list[str] = []
 
     def ear(message: str) -> bool:
-        lost = _LOST.search(message) is not None
+        lost = (_LOST.search(message) or _ODD.search(message)) is not None
         if lost:
             losses.append(message)
         return lost
