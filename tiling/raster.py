@@ -70,10 +70,15 @@ class RasterSource:
         self._uris, self._nodata = spec.uris, spec.nodata
         with _gdal(spec.uri):
             try:
-                patiently(spec.uris, lambda: self._read_headers(spec), self.close)
+                patiently(spec.uris, lambda: self._hear_headers(spec), self.close)
             except BaseException:
                 self.close()
                 raise
+
+    def _hear_headers(self, spec: SourceSpec) -> None:
+        """As _read_headers. Raises BadData where a decoder that starts at once, as that of JPEG files, already warns."""
+        with listening():
+            self._read_headers(spec)
 
     def _read_headers(self, spec: SourceSpec) -> None:
         """All that is known before a pixel is read. Raises BadInput, or what GDAL and the network say."""
@@ -201,7 +206,7 @@ def _gdal(uri: str) -> Iterator[None]:
     try:
         with rasterio.Env(**ENVIRONMENT):
             yield
-    except (RasterioError, RasterioIOError) as error:
+    except (RasterioError, RasterioIOError, BadData) as error:
         raise BadInput(
             f"{uri} cannot be opened as an image: {error}. Is it complete, and a format that GDAL or OpenSlide reads?"
         ) from error

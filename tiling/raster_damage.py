@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import logging
+import base64
 import os
 import re
 import threading
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 from rasterio import DatasetReader
 from rasterio.enums import Compression, Interleaving
+from rasterio.errors import RasterioError
 from rasterio.windows import Window as GdalWindow
 
-from tiling.errors import BadData, BadInput
+from tiling.errors import BadData, BadInput, TilegateError
+from tiling.raster_voice import heard_by
 from tiling.window import Window
 
 _LOST = re.compile(
@@ -25,6 +29,9 @@ _LOST = re.compile(
     r"|[Nn]ot enough data|lack of data|Premature EO|Line length mismatch|Bad code word",
 )
 """Warnings after which libjpeg, OpenJPEG and libtiff fill what is missing with grey, black or what was there before."""
+_ODD = re.compile(r"JPEGLib:|libjpeg:")
+"""Whatever else libjpeg says. It tells its first warning of an image and only counts the others: a number in a header
+that is merely odd hides all that is lost behind it. And its errors at the end of a block GDAL takes for success."""
 _CHECKSUM_BYTES = {Compression.deflate: 4, Compression.webp: 16, Compression.zstd: 4096}
 """Bytes at the end of a block that are never all zero: a download that was cut, in a file made full-size before it, is.
 
@@ -36,44 +43,68 @@ _ENDS = {"JPEG": b"\xff\xd9", "JP2OpenJPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x8
 _END_BYTES = 2**16
 _MADE_OF_FILES = frozenset({"DIMAP", "ECRGTOC", "GTI", "RPFTOC", "RS2", "SAFE", "SENTINEL2", "TIL", "VRT"})
 """Formats that only name the files their pixels are in."""
-_heard = threading.local()
-
-
-class _Listener(logging.Filter):
-    """Catches warnings of lost pixels while this thread reads; lets pass what rasterio's own level would."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """False for what is caught."""
-        losses: list[str] | None = getattr(_heard, "losses", None)
-        if losses is not None and _LOST.search(message := record.getMessage()):
-            losses.append(message)
-            return False
-        return record.levelno >= logging.getLogger("rasterio").getEffectiveLevel()
-
-
-_LISTENER = _Listener()
-_TALKERS = [logging.getLogger(name) for name in ("rasterio._err", "rasterio._env")]
+_CUT = (
+    "c-r&y)MDUZU|`^8U|?isU<9%RfS3`9%>-qGR53%@>_E&0WrMIFBMX?m1;nCA;$leVh(p!P17f~r9tLJ0Jqd`LT6h@Pfb=Q`WbnZrl_ms~98hTnhW"
+    "|JI-)3-T2r##CvoQ*Ab99Re4T!He(NvL_SMhcI&WR`f69*13aB~1XAi&5d$ngINgBUPy7*VWdVqgS{D+w?HLy(z;87|Jq#2~0Bl(^B*F|csr!w>&"
+    "&F>ru%+B0~nT|5Z@T}Mqb"
+)
+"""A GeoTIFF of 16 x 16 px, one JPEG block that ends after 10 of its bytes; zlib, base 85."""
+_mine = threading.local()
 
 
 @contextmanager
 def listening() -> Iterator[None]:
     """Raises BadData at the end when GDAL said in this thread that pixels are lost: it has no other way to tell.
 
-    Needs all decoding in this thread (see ENVIRONMENT). The loggers are set up each time: whoever configures logging
-    between two reads, as Prefect and Dask do, may have reset them.
+    Needs all decoding in this thread (see ENVIRONMENT). Raises TilegateError where nothing would be heard.
     """
-    for talker in _TALKERS:
-        talker.addFilter(_LISTENER)
-        talker.disabled = False
-        if talker.getEffectiveLevel() > logging.WARNING:  # another thread may need to hear more
-            talker.setLevel(logging.WARNING)
-    _heard.losses = losses = list[str]()
-    try:
+    _require_voice()
+    with _losses() as losses:
         yield
-    finally:
-        _heard.losses = None
     if losses:
-        raise BadData(f"pixels are lost: {losses[0]}")
+        lost = next(filter(_LOST.search, losses), None)
+        if lost is None:
+            raise BadData(
+                f"libjpeg stumbles and would tell of no damage after that: {losses[0]}. If the image is good, write it "
+                "again without that, as gdal_translate does"
+            )
+        raise BadData(f"pixels are lost: {lost}")
+
+
+@contextmanager
+def _losses() -> Iterator[list[str]]:
+    losses: list[str] = []
+
+    def ear(message: str) -> bool:
+        lost = (_LOST.search(message) or _ODD.search(message)) is not None
+        if lost:
+            losses.append(message)
+        return lost
+
+    with heard_by(ear):
+        yield losses
+
+
+def _require_voice() -> None:
+    """Decode a block that is known to be cut, once in each thread. Raises TilegateError when no warning arrives.
+
+    So with a GDAL, or a rasterio, that says it in another way than those that tilegate was written for.
+    """
+    if getattr(_mine, "sure", False):
+        return
+    with _losses() as losses, rasterio.MemoryFile(zlib.decompress(base64.b85decode(_CUT))) as memory:
+        try:
+            with memory.open(driver="GTiff") as image:
+                image.read()
+        except RasterioError as error:
+            losses.append(str(error))
+    if not losses:
+        raise TilegateError(
+            f"rasterio {rasterio.__version__} with GDAL {rasterio.__gdal_version__} read a JPEG block that is cut off "
+            "without a word: damaged pixels would be measured as if they were real. Install the versions that tilegate "
+            "was tested with, and make sure that nothing in this process replaces GDAL's error handler"
+        )
+    _mine.sure = True
 
 
 def require_end(dataset: DatasetReader, path: Path) -> None:

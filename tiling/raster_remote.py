@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError, RasterioIOError
 
 from tiling.errors import BadData
+from tiling.raster_voice import heard_by
 from tiling.retry import GaveUp, Line, Patience, retrying
 
 T = TypeVar("T")
@@ -172,49 +172,15 @@ def _complaint(heard: Sequence[str], error: Exception) -> tuple[str, int]:
     return str(error.__cause__ or error), 0
 
 
-class _Ear(logging.Filter):
-    """Hears what GDAL says while this thread uses a network."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """False for talk of requests that are made again."""
-        ears: list[list[str]] = getattr(_mine, "ears", [])
-        if not ears:
-            return True
-        message = record.getMessage()
-        for ear in ears:
-            ear.append(message)
-        return not (_SAID.search(message) or _CUT.search(message))
-
-
-class _Gate(logging.Filter):
-    """Lets pass what rasterio's own level would: its loggers are turned up only for the ear."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """True for what was to be logged anyway."""
-        return record.levelno >= logging.getLogger("rasterio").getEffectiveLevel()
-
-
-_EAR, _GATE = _Ear(), _Gate()
-_TALKERS = [logging.getLogger(name) for name in ("rasterio._err", "rasterio._env")]
-
-
 @contextmanager
 def hearing() -> Iterator[list[str]]:
-    """What GDAL says in this thread meanwhile, with every status: its exceptions do not name them.
-
-    The loggers are set up each time: whoever configures logging between two reads may have reset them.
-    """
-    for talker in _TALKERS:
-        if _EAR not in talker.filters:
-            talker.filters.insert(0, _EAR)  # before any other filter that drops what it does not need
-        talker.addFilter(_GATE)
-        talker.disabled = False
-        talker.setLevel(logging.DEBUG)
-    ears: list[list[str]] = _mine.__dict__.setdefault("ears", [])
+    """What GDAL says in this thread meanwhile, with every status: its exceptions do not name them."""
     heard: list[str] = []
-    ears.append(heard)
-    try:
-        with rasterio.Env(CPL_DEBUG="VSICURL,S3,GS,AZURE,ADLS,OSS,SWIFT,WEBHDFS"):
-            yield heard
-    finally:
-        ears.pop()
+
+    def ear(message: str) -> bool:
+        """True for talk of requests that are made again."""
+        heard.append(message)
+        return bool(_SAID.search(message) or _CUT.search(message))
+
+    with heard_by(ear), rasterio.Env(CPL_DEBUG="VSICURL,S3,GS,AZURE,ADLS,OSS,SWIFT,WEBHDFS"):
+        yield heard

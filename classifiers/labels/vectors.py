@@ -53,16 +53,33 @@ def read_shapes(path: Path) -> tuple[NDArray[np.object_], list[str], str | None]
 
 
 def layer_of(path: Path) -> str | None:
-    """The layer with geometry of a file of tables, None = it has none. Raises BadInput for several."""
+    """The layer with geometry of a file of tables, None = it has none. Raises BadInput for several, or for half a file."""
     import pyogrio
 
     try:
+        _require_whole(path)
         layers = [str(name) for name, geometry in pyogrio.list_layers(path) if geometry is not None]
+    except BadInput:
+        raise
     except Exception as error:  # GDAL raises what it likes for files that are broken
         raise BadInput(f"{path} cannot be read as polygons or a table: {type(error).__name__}: {error}") from error
     if len(layers) > 1:
         raise BadInput(f"{path} has layers {', '.join(layers)}; keep the one with the polygons (ogr2ogr OUT IN LAYER)")
     return layers[0] if layers else None
+
+
+def _require_whole(path: Path) -> None:
+    """Raise BadInput for a Shapefile that is shorter than it says: GDAL reads what is missing as rows without a place.
+
+    Bytes 24 to 27 hold its length in words of 16 bits, big-endian (ESRI Shapefile Technical Description, 1998, p. 4).
+    """
+    if path.suffix.lower() != ".shp":
+        return
+    with path.open("rb") as file:
+        head = file.read(28)
+    told, there = 2 * int.from_bytes(head[24:28], "big"), path.stat().st_size
+    if there < told:
+        raise BadInput(f"{path} is cut off: it holds {there:,} of {told:,} bytes. Fetch or write it again")
 
 
 def _of_layer(path: Path) -> tuple[NDArray[np.object_], list[str], str | None]:
