@@ -53,10 +53,3 @@ def authalic_vector(longitude: Floats, latitude: Floats, e2: float) -> Floats:
     up, down = authalic_q(latitude, np.pi / 2, e2), authalic_q(-np.pi / 2, latitude, e2)
     across = np.sqrt(np.maximum(up * down, 0)) / whole
     return np.stack([across * np.cos(longitude), across * np.sin(longitude), (down - up) / (2 * whole)], axis=-1)
-
-
-def height_from_pole(latitude: Floats, north: NDArray[np.bool_], e2: float) -> Floats:
-    """The last of the above less that of a pole, all digits kept: -2 to 0 from the north pole, 0 to 2 from the south."""
-    whole = authalic_q(0.0, np.pi / 2, e2)
-    up, down = authalic_q(latitude, np.pi / 2, e2), authalic_q(-np.pi / 2, latitude, e2)
-    return np.asarray(np.where(north, -up, down) / whole)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from pyproj.exceptions import ProjError
 
-from tiling.ellipsoid import Floats, authalic_q, authalic_vector, ellipsoid_of, height_from_pole, square_radian
+from tiling.ellipsoid import Floats, authalic_q, authalic_vector, ellipsoid_of, square_radian
 from tiling.errors import BadInput
 
 Density = Callable[[Floats, Floats], Floats]
@@ -45,6 +45,8 @@ class Chart:
     """Squared eccentricity."""
     radius2: float
     """Of the sphere with the area of the ellipsoid, m2."""
+    turn: float
+    """Width of the whole Earth on a map that repeats to the east, in units of the map; 0 on any other."""
 
 
 def horizontal(crs: CRS) -> CRS:
@@ -89,13 +91,10 @@ def chart_of(crs: CRS) -> Chart:
         ) from error
     assert globe is not None
     a, e2 = ellipsoid_of(flat)
-    return Chart(
-        to_globe=to_globe,
-        radians=globe.axis_info[0].unit_conversion_factor,
-        metres=flat.axis_info[0].unit_conversion_factor,
-        e2=e2,
-        radius2=a**2 * float(authalic_q(0.0, np.pi / 2, e2)) / 2,
-    )
+    radians, metres = globe.axis_info[0].unit_conversion_factor, flat.axis_info[0].unit_conversion_factor
+    radius2 = a**2 * float(authalic_q(0.0, np.pi / 2, e2)) / 2
+    turn = turn_of(to_globe, radians, metres)
+    return Chart(to_globe=to_globe, radians=radians, metres=metres, e2=e2, radius2=radius2, turn=turn)
 
 
 def shows_ground(chart: Chart, x: Floats, y: Floats) -> NDArray[np.bool_]:
@@ -112,26 +111,25 @@ def shows_ground(chart: Chart, x: Floats, y: Floats) -> NDArray[np.bool_]:
         off_x, off_y = back[0] - x, back[1] - y
         level = seen & (np.abs(off_y) <= near)
         same = level & (np.abs(off_x) <= near)
-        if (level & ~same).any() and (turn := turn_of(chart)):
-            same |= level & (np.abs(off_x - turn * np.rint(off_x / turn)) <= near)
+        if chart.turn and not same.all():
+            same |= level & (np.abs(off_x - chart.turn * np.rint(off_x / chart.turn)) <= near)
     return np.asarray(same)
 
 
-def turn_of(chart: Chart) -> float:
-    """Width of the whole Earth on a cylindrical map, in its units; 0 on any other.
-
-    Cylindrical: longitude alone says where x is, evenly, and latitude alone where y is.
-    """
-    longitude, latitude = np.radians(TURN_DEGREES) / chart.radians
-    x, y = chart.to_globe.transform(longitude, latitude, direction="INVERSE")
+def turn_of(to_globe: Transformer, radians: float, metres: float) -> float:
+    """See Chart. Such a map is a cylinder: longitude alone says where x is, evenly, and latitude alone where y is."""
+    longitude, latitude = np.radians(TURN_DEGREES) / radians
+    x, y = to_globe.transform(longitude, latitude, direction="INVERSE")
     if not np.isfinite([x, y]).all():
         return 0.0
-    steps = np.diff(x[0])
-    turn = float(np.median(steps)) * 36
-    near = RETURN_M / chart.metres
-    even = np.abs(steps - turn * (1 / 36 + np.rint(steps / turn))) <= near
+    near, steps = RETURN_M / metres, np.diff(x[0])
+    turn = float(np.median(steps)) * len(x[0])
     alike = np.ptp(x, axis=0).max() <= near and np.ptp(y, axis=1).max() <= near
-    return abs(turn) if alike and even.all() else 0.0
+    if not alike or abs(turn) <= near:
+        return 0.0
+    seams = np.rint((steps - turn / len(x[0])) / turn)  # where a map with another meridian in its middle is cut
+    even = np.abs(steps - turn / len(x[0]) - turn * seams) <= near
+    return abs(turn) if even.all() else 0.0
 
 
 def ground_scale(chart: Chart, x: Floats, y: Floats) -> Floats:
@@ -162,10 +160,16 @@ def _differences(chart: Chart, x: Floats, y: Floats, step: float) -> tuple[Float
     bent = doubt > DOUBT
     if bent.any():
         turned = np.remainder(longitude - longitude[0] + np.pi, 2 * np.pi) - np.pi
-        height = height_from_pole(latitude, place[0, :, 2] > 0, chart.e2) + 0 * place[..., 2]
-        unrolled = np.stack([turned, height, 0 * height], axis=-1)
+        unrolled = np.stack([turned, _height(place), 0 * turned], axis=-1)
         found[bent], doubt[bent] = _surer((found[bent], doubt[bent]), _stretch(unrolled[:, bent], step))
     return chart.radius2 * found, doubt
+
+
+def _height(place: Floats) -> Floats:
+    """Of points (8, n, 3) on the unit sphere, from the pole that is nearer to the first: no digits are lost there."""
+    across2, z = place[..., 0] ** 2 + place[..., 1] ** 2, place[..., 2]
+    side = np.where(z[0] > 0, -1.0, 1.0)
+    return np.asarray(side * across2 / (1 - side * z))
 
 
 def _stretch(place: Floats, step: float) -> tuple[Floats, Floats]:
@@ -175,10 +179,8 @@ def _stretch(place: Floats, step: float) -> tuple[Floats, Floats]:
     """
     along_x, along_y = np.einsum("n,an...->a...", WEIGHTS / step, place.reshape(2, 4, -1, 3))
     rough_x, rough_y = np.einsum("n,an...->a...", ROUGH / step, place.reshape(2, 4, -1, 3))
-    area, by_x, by_y = (
-        np.linalg.norm(np.cross(*sides), axis=-1)
-        for sides in ((along_x, along_y), (along_x - rough_x, along_y), (along_x, along_y - rough_y))
-    )
+    first, second = [along_x, along_x - rough_x, along_x], [along_y, along_y, along_y - rough_y]
+    area, by_x, by_y = np.linalg.norm(np.cross(first, second), axis=-1)
     known = area > 0
     return area, np.where(known, (by_x + by_y) / np.where(known, area, 1), np.inf)
 
