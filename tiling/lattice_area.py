@@ -152,8 +152,8 @@ class LatticeAreas:
     def _each(self, cells: list[Window]) -> list[Each]:
         places = [np.mgrid[c.y : c.y_stop, c.x : c.x_stop].reshape(2, -1).T + 0.5 for c in cells]
         offsets = GAUSS if max(self._pixel_m) > POINT_M else np.zeros((1, 2))
-        means = np.mean([self._sample(np.concatenate(places) + offset) for offset in offsets], axis=0)
-        areas = np.rint(np.nan_to_num(means) / self._grain) * self._grain
+        sampled = [np.nan_to_num(self._sample(np.concatenate(places) + offset)) for offset in offsets]
+        areas = np.rint(np.mean(sampled, axis=0) / self._grain) * self._grain
         each = np.split(areas, np.cumsum([len(some) for some in places])[:-1])
         return [Each(cell=c, areas=some.reshape(c.shape_px)) for c, some in zip(cells, each, strict=True)]
 
