@@ -25,6 +25,8 @@ WEIGHTS, ROUGH = np.array([[1.0, -8.0, 8.0, -1.0], [0.0, -6.0, 6.0, 0.0]]) / 12
 """Central differences of fourth and of second order."""
 DOUBT = 1e-5
 """Share by which the two may differ. The first is then right to 1e-8: its error is about the square of the other's."""
+WOUND, WOUND_DOUBT = 4.0, 1e-4
+"""Steps from a pole within which longitudes may have gone around it unseen, and the doubt of a scale found there."""
 RETURN_M = 1.0
 """How near a place of the map comes back to itself by way of its longitude and latitude."""
 TURN_DEGREES = np.meshgrid(np.arange(-175.0, 180, 10), [-60.0, 10.0, 50.0])
@@ -161,7 +163,10 @@ def _differences(chart: Chart, x: Floats, y: Floats, step: float) -> tuple[Float
     if bent.any():
         turned = np.remainder(longitude - longitude[0] + np.pi, 2 * np.pi) - np.pi
         unrolled = np.stack([turned, _height(place), 0 * turned], axis=-1)
-        found[bent], doubt[bent] = _surer((found[bent], doubt[bent]), _stretch(unrolled[:, bent], step))
+        area, less = _stretch(unrolled[:, bent], step)
+        from_pole_m = np.hypot(place[:, bent, 0], place[:, bent, 1]).min(axis=0) * np.sqrt(chart.radius2)
+        less[from_pole_m < WOUND * step * chart.metres] += WOUND_DOUBT
+        found[bent], doubt[bent] = _surer((found[bent], doubt[bent]), (area, less))
     return chart.radius2 * found, doubt
 
 
