@@ -171,9 +171,9 @@ def _differences(chart: Chart, x: Floats, y: Floats, step: float) -> tuple[Float
 
 
 def _height(place: Floats) -> Floats:
-    """Of points (8, n, 3) on the unit sphere, from the pole that is nearer to the first: no digits are lost there."""
+    """Of points (8, n, 3) on the unit sphere, from the pole of their hemisphere: no digits are lost there."""
     across2, z = place[..., 0] ** 2 + place[..., 1] ** 2, place[..., 2]
-    side = np.where(z[0] > 0, -1.0, 1.0)
+    side = np.where((z > 0).any(axis=0), -1.0, 1.0)
     return np.asarray(side * across2 / (1 - side * z))
 
 
