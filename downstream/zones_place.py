@@ -16,6 +16,8 @@ from classifiers.labels.vectors import PIXELS_OR_DEGREES
 from tiling.errors import BadInput
 from tiling.info import ImageInfo
 
+ROUNDING = 1e-9
+"""Share of a polygon below which its part outside of the image is rounding: of less it cannot be measured."""
 TOLERANCE_PX = 0.01
 """A reprojected border is bent until no edge of it is further from the true line than this, px of the image."""
 LATITUDES = 100.0
@@ -209,7 +211,9 @@ def _outside(shape: Any, inside: Any, way: Route, info: ImageInfo) -> float | No
         lambda xy: np.stack([t.a * xy[:, 0] + t.b * xy[:, 1] + t.c, t.d * xy[:, 0] + t.e * xy[:, 1] + t.f], 1),
     )
     seen = ground_area(on_map, CRS.from_user_input(info.crs))
-    return None if whole is None or seen is None else max(0.0, whole - seen)
+    if whole is None or seen is None:
+        return None
+    return whole - seen if whole - seen > ROUNDING * whole else 0.0
 
 
 def ground_area(shape: Any, crs: CRS) -> float | None:
