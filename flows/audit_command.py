@@ -69,11 +69,11 @@ def audited_run(run: Run) -> AuditedRun:
     """Drawn again from the records of a run."""
     from downstream.summary import found_in
     from flows.audited import audit_of
-    from flows.recipe import Recipe
+    from flows.recipe import planned_recipe
     from flows.results import ledger_tiles
 
     tiles = ledger_tiles(run)
-    audit = audit_of(run.plan, Recipe.model_validate(run.plan.recipe), tiles)
+    audit = audit_of(run.plan, planned_recipe(run.plan.recipe), tiles)
     found = tuple(found_in(audit, tiles, column) for column in range(len(run.plan.classes)))
     return AuditedRun(uri=run.uri, audit=audit, found=found)
 

@@ -17,7 +17,7 @@ from flows.overlap import models
 from flows.pipeline import execute
 from flows.planning import draft_plan, make_plan
 from flows.progress import Silent
-from flows.recipe import Recipe
+from flows.recipe import Recipe, planned_recipe
 from flows.request import ImageRequest
 from flows.results import is_true, ledger_tiles
 from flows.zones.areas import zones_block
@@ -137,7 +137,7 @@ def resume_run(folder: str, workers: int | None, *, quiet: bool, approve: bool =
     approve: whatever it costs.
     """
     run = Run.open(folder)
-    recipe, asked = Recipe.model_validate(run.plan.recipe), approved if approve else ask_at_the_desk
+    recipe, asked = planned_recipe(run.plan.recipe), approved if approve else ask_at_the_desk
     kept: dict[str, Any] = {"aoi": run.plan.aoi, "zones": resumed_zones(run)}
     return run_local(run.plan.source, recipe, folder, workers, quiet=quiet, approve=asked, **kept)
 

@@ -17,7 +17,7 @@ from downstream.protocol import Segmenter
 from downstream.zones_aoi import Aoi
 from flows.domain import gate_bundle
 from flows.models import open_gate, open_segmenter
-from flows.recipe import Recipe
+from flows.recipe import Recipe, planned_recipe
 from flows.zones.aoi import aoi_of, areas_of_interest
 from storage.plan import RunPlan
 from tiling.errors import BadInput
@@ -83,7 +83,7 @@ class Job:
 
 def prepare(plan: RunPlan) -> None:
     """Compile the segmenter for the tiles it will get, while the gate works; what goes wrong shows at its first tile."""
-    recipe = Recipe.model_validate(plan.recipe)
+    recipe = planned_recipe(plan.recipe)
     with suppress(Exception):
         segmenter = open_segmenter(recipe.segment.model, recipe.segment.cut, recipe.segment.runtime)
         dtype = dtype_seen(plan.image.dtype, segmenter.model, plan.image.radiometry)
@@ -137,7 +137,7 @@ def open_job(plan: RunPlan) -> Iterator[Job]:
     free_early()
     source = open_again(plan)
     try:
-        recipe = Recipe.model_validate(plan.recipe)
+        recipe = planned_recipe(plan.recipe)
         areas = areas_of_interest(plan)
         yield Job(plan=plan, recipe=recipe, source=TakingTurns(source), areas=areas, aoi=aoi_of(plan))
     finally:

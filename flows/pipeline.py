@@ -14,7 +14,7 @@ from flows.domain import heed, judge_run, require_domain
 from flows.engine import Engine
 from flows.objective import warn_of_objective
 from flows.progress import Progress
-from flows.recipe import Recipe
+from flows.recipe import planned_recipe
 from flows.results import finished, publish, with_zones
 from flows.selection import has_holes, select, still_to_segment
 from flows.span import GATE_TILES_PER_SPAN, SEGMENT_TILES_PER_SPAN, BatchKey, SegmentBatch, cut_spans
@@ -41,7 +41,7 @@ def execute(
     approve: asked when more is to be segmented than the recipe agrees to.
     """
     started = time.monotonic()
-    recipe = Recipe.model_validate(plan.recipe)
+    recipe = planned_recipe(plan.recipe)
     require_domain(plan, recipe)
     zones = zones or planned_zones(plan)  # refuses now, not after the work, a file that cannot be used
     with Run.begin(out, plan) as run:

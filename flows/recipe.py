@@ -178,6 +178,16 @@ def load_recipe(name_or_path: str, changes: tuple[str, ...] = ()) -> Recipe:
         raise BadInput(f"recipe {path}: {_explain(error)}") from error
 
 
+def planned_recipe(plain: dict[str, Any]) -> Recipe:
+    """The recipe of a plan. Raises BadInput: the fingerprint does not hold all of it, so it may have been edited."""
+    try:
+        return Recipe.model_validate(plain)
+    except ValidationError as error:
+        raise BadInput(
+            f"the plan's recipe was edited or damaged: {_explain(error)}. Measure the image anew."
+        ) from error
+
+
 def _read(path: Path) -> bytes:
     """All of a recipe. Raises ValueError for a file too large to be one."""
     with path.open("rb") as file:

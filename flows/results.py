@@ -25,7 +25,7 @@ from flows.pages.picture import draw_overview
 from flows.pages.report import render_report
 from flows.plan_areas import plan_areas
 from flows.radiometry import radiometry_block
-from flows.recipe import Recipe
+from flows.recipe import Recipe, planned_recipe
 from flows.zones.aoi import aoi_block, areas_of_interest
 from flows.zones.areas import warnings_of, zones_block, zones_csv
 from flows.zones.kept import zones_of
@@ -139,7 +139,7 @@ def is_true(run: Run, summary: dict[str, Any]) -> bool:
     """
     tiles = ledger_tiles(run)
     areas = areas_of_interest(run.plan)
-    fresh = json.loads(json.dumps(summarise(run.plan, Recipe.model_validate(run.plan.recipe), tiles, areas, {})))
+    fresh = json.loads(json.dumps(summarise(run.plan, planned_recipe(run.plan.recipe), tiles, areas, {})))
     return all(summary.get(key) == fresh[key] for key in fresh.keys() - {"seconds", "versions"})
 
 

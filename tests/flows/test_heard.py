@@ -1,6 +1,7 @@
 """Damage that GDAL only warns of, in runs after or over others that configure logging: a hole, never grey pixels."""
 
 import logging
+from collections.abc import Iterator
 
 import pytest
 import tifffile
@@ -55,9 +56,22 @@ def test_a_cut_block_of_a_file_is_a_hole_after_a_run_over_a_url(tilegate, make_s
     require_one_hole(tilegate("run", cut, *LOCAL, "--out", tmp_path / "run"))
 
 
-def test_a_cut_block_is_a_hole_after_prefect_has_set_up_logging(tilegate, cut, tmp_path):
+@pytest.fixture
+def logging_of_prefect() -> Iterator[None]:
+    """Prefect's handlers and levels for the time of a test; pytest's own are back after it."""
     from prefect.logging.configuration import setup_logging
 
+    root, named = logging.getLogger(), list(logging.Logger.manager.loggerDict.values())
+    loggers = [root, *(log for log in named if isinstance(log, logging.Logger))]
+    before = [(log, log.level, log.disabled, log.propagate, [*log.handlers], [*log.filters]) for log in loggers]
     setup_logging(incremental=False)
+    yield
+    logging.disable(logging.NOTSET)
+    for log, level, disabled, propagate, handlers, filters in before:
+        log.setLevel(level)
+        log.disabled, log.propagate, log.handlers, log.filters = disabled, propagate, handlers, filters
+
+
+def test_a_cut_block_is_a_hole_after_prefect_has_set_up_logging(tilegate, cut, tmp_path, logging_of_prefect):
     logging.disable(logging.WARNING)
     require_one_hole(tilegate("run", cut, *LOCAL, "--out", tmp_path / "run"))
