@@ -22,7 +22,7 @@ from tiling.info import ImageInfo, Plane
 from tiling.raster_damage import drop_sparse, gdal_window, listening, require_end, require_ends, require_parts
 from tiling.raster_gdal import ENVIRONMENT, open_image
 from tiling.raster_info import info_of, name_bands, require_companions, require_one_grid, require_small_blocks
-from tiling.raster_remote import patiently
+from tiling.raster_remote import closing, patiently, reading
 from tiling.source import Pixels, Source, SourceSpec, nearest_finer, read_level
 from tiling.window import Window
 
@@ -105,8 +105,9 @@ class RasterSource:
 
     def close(self) -> None:
         """See Source."""
-        for file in self._files:
-            file.close()
+        with closing(self._uris):
+            for file in self._files:
+                file.close()
 
     def _read(self, part: Window, level: int) -> Pixels:
         where = f"{self._info.uri} rows {part.y}-{part.y_stop} columns {part.x}-{part.x_stop}"
@@ -127,20 +128,23 @@ class RasterSource:
         valid = np.ones(part.shape_px, bool)
         for number, file in enumerate(self._files):
             places = [i for i, band in enumerate(self._bands) if band.file == number]
-            if places:
-                indexes, dataset = [self._bands[i].index for i in places], file.at(level)
+            if not places:
+                continue
+            indexes, dataset = [self._bands[i].index for i in places], file.at(level)
+            with reading(self._uris):
                 data[places] = _read_bands(dataset, indexes, part)
                 require_parts(dataset, indexes, part)
                 valid &= self._valid(dataset, indexes, data[places], part)
                 drop_sparse(valid, data[places], dataset, indexes, part)
-                path = file.path(level)
-                if path is not None:
-                    require_ends(dataset, path, indexes, part)
+            path = file.path(level)
+            if path is not None:
+                require_ends(dataset, path, indexes, part)
         return Pixels(data, valid)
 
     def _forget(self, level: int) -> None:
-        for file in self._files:
-            file.forget(level)
+        with closing(self._uris):
+            for file in self._files:
+                file.forget(level)
 
     def _valid(
         self, dataset: rasterio.DatasetReader, indexes: list[int], data: NDArray[np.generic], part: Window

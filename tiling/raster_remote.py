@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError, RasterioIOError
 
 from tiling.errors import BadData
+from tiling.raster_turns import Turns
 from tiling.raster_voice import heard_by
 from tiling.retry import GaveUp, Line, Patience, retrying
 
@@ -33,6 +34,8 @@ _CUT = re.compile(
 )
 """An answer that ended early, or did not come: GDAL takes a header without its end for one without mask, nodata or
 place, and a mask beside the image that it was not told of for none."""
+_HALF = re.compile(r"Parse error at EOF|elements have been closed|doesn't have matching")
+"""The XML with which S3 says why it refuses, cut: of an answer that is not whole its status says nothing for good."""
 _PASSING = {408, 425, 429}
 """Statuses of 400 and more, less than 500, that may be another one the next time."""
 PATIENCE = Patience()
@@ -51,6 +54,7 @@ HASTE = {
 ERRORS = (RasterioError, BadData, CPLE_BaseError)
 """What a read may raise; rasterio lets GDAL's own errors through where it asks for masks and overviews."""
 _mine = threading.local()
+_turns = Turns()
 
 
 def networked(uri: str) -> bool:
@@ -143,14 +147,29 @@ def open_patiently(uri: str, open_it: Callable[[], DatasetReader]) -> DatasetRea
     return dataset
 
 
+@contextmanager
+def reading(uris: Sequence[str]) -> Iterator[None]:
+    """Around what reads pixels: beside other readers, and while no file behind a network is opened or closed."""
+    with _turns.shared() if any(map(networked, uris)) else nullcontext():
+        yield
+
+
+@contextmanager
+def closing(uris: Sequence[str]) -> Iterator[None]:
+    """Around what closes files: alone where one of them is behind a network."""
+    with _turns.alone() if any(map(networked, uris)) else nullcontext():
+        yield
+
+
 def _open_whole(open_it: Callable[[], DatasetReader]) -> DatasetReader:
-    with hearing() as heard:
+    with _turns.alone(), hearing() as heard:
         dataset = open_it()
         if dataset.count:
             _ = dataset.overviews(1), dataset.mask_flag_enums  # GDAL looks for them now, not later
     cut = next(filter(_CUT.search, heard), None)
     if cut:
-        dataset.close()
+        with _turns.alone():
+            dataset.close()
         raise _Failed(f"its header came incomplete: {_complaint([cut], RasterioError(cut))[0]}", 206)
     return dataset
 
@@ -163,6 +182,8 @@ def _line(uris: tuple[str, ...]) -> Line:  # noqa: ARG001
 
 def _complaint(heard: Sequence[str], error: Exception) -> tuple[str, int]:
     """(what went wrong last, its status): "HTTP 503" or "end of response with 99 bytes missing (HTTP 206)"."""
+    if _HALF.search(str(error)):
+        return f"an answer ended early: {error}", 206
     for found in filter(None, map(_SAID.search, reversed(heard))):
         status, text = int(found[1] or 0), (found[2] or found[3] or "").strip(" '")
         if status >= 400 and not text and not re.search(rf"{status}|^Read failed", str(error)):
