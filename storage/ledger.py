@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Literal
 
+from storage.columns import numbers, texts
 from storage.folder import CannotStore, Folder
 from tiling.record import TileRecord
 from tiling.state import State
@@ -126,20 +127,20 @@ def table_of(tiles: Iterable[TileRecord], classes: Sequence[str]) -> pa.Table:
     import pyarrow as pa
 
     rows = list(tiles)
-    columns: dict[str, Any] = {
-        "row": pa.array([t.row for t in rows], pa.int32()),
-        "col": pa.array([t.col for t in rows], pa.int32()),
-        "state": pa.array([t.state.value for t in rows], pa.string()),
-        "score": pa.array([t.score for t in rows], pa.float32()),
-        "distance": pa.array([t.distance for t in rows], pa.float32()),
-        "valid_area": pa.array([t.valid_area for t in rows], pa.float64()),
-        "claimed_area": pa.array([t.claimed_area for t in rows], pa.float64()),
-        "tissue_area": pa.array([t.tissue_area for t in rows], pa.float64()),
-        "reason": pa.array([t.reason for t in rows], pa.string()),
+    columns = {
+        "row": numbers([t.row for t in rows], "i4"),
+        "col": numbers([t.col for t in rows], "i4"),
+        "state": texts([t.state.value for t in rows]),
+        "score": numbers([t.score for t in rows], "f4"),
+        "distance": numbers([t.distance for t in rows], "f4"),
+        "valid_area": numbers([t.valid_area for t in rows], "f8"),
+        "claimed_area": numbers([t.claimed_area for t in rows], "f8"),
+        "tissue_area": numbers([t.tissue_area for t in rows], "f8"),
+        "reason": texts([t.reason for t in rows]),
     }
     for i, name in enumerate(classes):
-        columns[f"pixels:{name}"] = pa.array([t.pixels[i] if t.pixels else None for t in rows], pa.int64())
-        columns[f"area:{name}"] = pa.array([t.area[i] if t.area else None for t in rows], pa.float64())
+        columns[f"pixels:{name}"] = numbers([t.pixels[i] if t.pixels else None for t in rows], "i8")
+        columns[f"area:{name}"] = numbers([t.area[i] if t.area else None for t in rows], "f8")
     return pa.table(columns)
 
 

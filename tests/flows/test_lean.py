@@ -18,10 +18,10 @@ SLOW = {"dask", "fastapi", "nncf", "prefect", "rich.progress", "scipy", "skimage
 SAY = "import atexit, json, sys; atexit.register(lambda: print('\\n' + json.dumps(sorted(sys.modules))))\n"
 
 
-def loaded(*arguments: object) -> set[str]:
-    """Modules in memory when a command of tilegate has ended well."""
+def loaded(*arguments: object, **more: str) -> set[str]:
+    """Modules in memory when a command of tilegate has ended well. more: of the environment."""
     code = f"{SAY}import flows.cli; sys.argv = ['tilegate', *{[str(a) for a in arguments]!r}]; flows.cli.main()"
-    bare = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API")}
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API")} | more
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=HOUSE, env=bare, capture_output=True, text=True, timeout=250, check=False
     )
@@ -55,3 +55,12 @@ def test_the_reference_runtime_can_be_asked_for(forest_scene, tmp_path):
     modules = loaded("run", forest_scene, "--recipe", "forest", "--out", tmp_path / "run", "--json", *asked)
     assert "torch" in modules
     assert "openvino" not in modules
+
+
+def test_a_run_leaves_pandas_alone_where_it_is_installed(forest_scene, tmp_path):
+    """pyarrow imports it for the first list it is given: a third of the start of a run."""
+    installed = tmp_path / "site" / "pandas"
+    installed.mkdir(parents=True)
+    (installed / "__init__.py").write_text("__version__ = '3.0.0'\n")
+    asked = ("--recipe", "forest", "--out", tmp_path / "run", "--json")
+    assert "pandas" not in loaded("run", forest_scene, *asked, PYTHONPATH=str(installed.parent))
