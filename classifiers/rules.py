@@ -52,8 +52,8 @@ class Rule:
         """The rule with its cut by Otsu (1979) over the valid pixels of a coarse plane of the whole image."""
         if self.cut is not None:
             return self
-        amounts = self.amount(coarse.data)[coarse.valid]
-        amounts = amounts[np.isfinite(amounts)]
+        amounts = self.amount(coarse.data)
+        amounts = amounts[coarse.valid & np.isfinite(amounts)]
         if amounts.size == 0 or amounts.min() == amounts.max():
             return replace(self, cut=float(amounts.max()) if amounts.size else 0.0)  # one tone: nothing is above it
         return replace(self, cut=otsu(amounts))
@@ -73,16 +73,17 @@ def otsu(amounts: NDArray[np.float64]) -> float:
 
 def normalised_difference(pixels: NDArray[np.generic]) -> NDArray[np.float64]:
     """(a - b) / (a + b) of two bands."""
-    a, b = pixels[..., 0, :, :].astype(np.float64), pixels[..., 1, :, :].astype(np.float64)
+    a, b = pixels[..., 0, :, :], pixels[..., 1, :, :]
+    difference = np.subtract(a, b, dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((a - b) / (a + b))
+        return np.asarray(np.divide(difference, np.add(a, b, dtype=np.float64), out=difference))
 
 
 def saturation(pixels: NDArray[np.generic]) -> NDArray[np.float64]:
     """Saturation of the HSV hexcone (Smith 1978) of R, G, B: (max - min) / max, 0 for black."""
-    high = pixels.max(axis=-3).astype(np.float64)
-    low = pixels.min(axis=-3).astype(np.float64)
-    return np.asarray((high - low) / np.where(high > 0, high, 1))
+    high = pixels.max(axis=-3)
+    spread = np.subtract(high, pixels.min(axis=-3), dtype=np.float64)
+    return np.asarray(np.divide(spread, high, out=spread, where=high > 0))
 
 
 def dab_density(pixels: NDArray[np.generic]) -> NDArray[np.float64]:

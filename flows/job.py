@@ -29,7 +29,7 @@ from tiling.stack import TileStack, blank_stack
 from tiling.window import Window
 
 M_MMAP_THRESHOLD = -3
-KEPT_BYTES = 2**18
+KEPT_BYTES = 2**22
 """Arrays of more bytes come from the machine and go back to it."""
 
 

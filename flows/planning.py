@@ -55,10 +55,11 @@ def draft_plan(spec: SourceSpec, recipe: Recipe, aoi: str | None = None) -> RunP
     spec, recipe = replace(spec, uris=tuple(map(gdal_path, spec.uris))), with_whole_paths(recipe)
     source = open_source(spec)
     try:
-        fitted = fit_cuts(source, recipe)
-        fitted = choose_runtimes(fitted)
-        later = models().submit(open_segmenter, *_segment(fitted))
-        gate, segmenter = open_gate(*_gate(fitted)), later.result()
+        chosen = choose_runtimes(recipe)
+        network = models().submit(open_segmenter, *_segment(chosen)) if chosen.segment.runtime else None
+        fitted = fit_cuts(source, chosen)
+        gate = open_gate(*_gate(fitted))
+        segmenter = network.result() if network else open_segmenter(*_segment(fitted))
         spec, info = require_bands(spec, source.info, needed_bands(segmenter, gate), fitted.name)
         info = settled_radiometry(info, fitted.image, (gate, segmenter))
         for model in (gate.model, segmenter.model):
@@ -92,7 +93,6 @@ def fit_cuts(source: Source, recipe: Recipe) -> Recipe:
 
     Slides get a cut for their tissue in any case.
     """
-    recipe = _with(recipe, gate={"model": settled(recipe.gate.model)}, segment={"model": settled(recipe.segment.model)})
     if recipe.gate.model == recipe.segment.model and recipe.gate.cut is None:
         recipe = _with(recipe, gate={"cut": recipe.segment.cut})
     coarse = CoarseOnce(source)
@@ -117,10 +117,16 @@ def shows_tissue(info: ImageInfo) -> bool:
 
 
 def choose_runtimes(recipe: Recipe) -> Recipe:
-    """The recipe with the runtime of every bundle filled in, none for rules: a resume computes as the run did."""
-    gate = gate_runtime(recipe.gate.model, recipe.gate.runtime)
-    segmenter = segmenter_runtime(recipe.segment.model, recipe.segment.runtime)
-    return _with(recipe, gate={"runtime": gate}, segment={"runtime": segmenter})
+    """The recipe with its models as paths from the root, and the runtime of every bundle, none for rules.
+
+    A resume, wherever it is started, computes as the run did.
+    """
+    gate, segmenter = settled(recipe.gate.model), settled(recipe.segment.model)
+    return _with(
+        recipe,
+        gate={"model": gate, "runtime": gate_runtime(gate, recipe.gate.runtime)},
+        segment={"model": segmenter, "runtime": segmenter_runtime(segmenter, recipe.segment.runtime)},
+    )
 
 
 class CoarseOnce:

@@ -23,6 +23,7 @@ from storage.attempts import Attempts
 from storage.ledger import BatchRecord
 from storage.plan import RunPlan
 from storage.run import Run
+from storage.threads import threads
 from tiling.grid import Tile
 from tiling.record import TileRecord
 from tiling.stack import MaskStack, TileStack, crop_to_core
@@ -46,7 +47,8 @@ def segment_span(run_path: str, batches: list[SegmentBatch]) -> SpanReport:
         assert job.segmenter is not None  # a model that cannot be loaded ends the run, not each of its tiles
         readings = ahead(reader, partial(read, job), ask(run, batches, attempts), TILES_AHEAD)
         labelled = ahead(models(), partial(label, job), readings, TILES_AHEAD)
-        records = [write(run, attempts, batch) for batch in gather(batches, labelled)]
+        packed = ahead(threads(), partial(pack, run), labelled, TILES_AHEAD)
+        records = [write(run, attempts, batch) for batch in gather(batches, packed)]
     return report_span(records, time.monotonic() - started)
 
 
@@ -74,13 +76,25 @@ class Labelled:
     """(band, h, w) of its core, 0 where there is no data; None when they are not kept."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """A tile as its batch will be written: small, so that a batch may wait for its last tile."""
+
+    record: TileRecord
+    """Its row of the ledger."""
+    labels: bytes
+    """Of its core, encoded; b"" when there are none."""
+    pixels: bytes
+    """Likewise."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Finished:
     """A batch whose tiles are all labelled."""
 
     batch: SegmentBatch
     """Which one."""
-    tiles: tuple[Labelled, ...]
+    tiles: tuple[Packed, ...]
     """All that were chosen of it, in grid order."""
     seconds: float
     """Since the batch before it was finished."""
@@ -130,22 +144,30 @@ def label(job: Job, asked: Asked) -> Labelled:
     return Labelled(record=record, labels=core_labels, pixels=kept_pixels(job, readings.stack, tile))
 
 
-def gather(batches: Iterable[SegmentBatch], labelled: Iterator[Labelled]) -> Iterator[Finished]:
+def pack(run: Run, labelled: Labelled) -> Packed:
+    """The tile encoded, while the next ones are labelled."""
+    labels, pixels = labelled.labels, labelled.pixels
+    return Packed(
+        record=labelled.record,
+        labels=b"" if labels is None else run.pack_labels(labels),
+        pixels=b"" if pixels is None else run.pack_pixels(pixels),
+    )
+
+
+def gather(batches: Iterable[SegmentBatch], packed: Iterator[Packed]) -> Iterator[Finished]:
     """The tiles of each batch together."""
     for batch in batches:
         started = time.monotonic()
-        tiles = tuple(islice(labelled, len(batch.tiles)))
+        tiles = tuple(islice(packed, len(batch.tiles)))
         yield Finished(batch=batch, tiles=tiles, seconds=time.monotonic() - started)
 
 
 def write(run: Run, attempts: Attempts, finished: Finished) -> BatchRecord:
     """Write the shards of a batch, each whole and once, then its commit record."""
     where = run.plan.grid.batch(finished.batch.row, finished.batch.col)
-    masks = {(t.record.row, t.record.col): t.labels for t in finished.tiles if t.labels is not None}
-    pixels = {(t.record.row, t.record.col): t.pixels for t in finished.tiles if t.pixels is not None}
-    shards = run.write_mask(where, masks)
+    shards = run.write_mask(where, {(t.record.row, t.record.col): t.labels for t in finished.tiles})
     if keeps_fine_pixels(run.plan):
-        shards |= run.write_fine_pixels(where, pixels)
+        shards |= run.write_fine_pixels(where, {(t.record.row, t.record.col): t.pixels for t in finished.tiles})
     record = BatchRecord(
         stage="segment",
         row=where.row,

@@ -20,7 +20,7 @@ from storage.layout import FINE, GATE, MASK, ArrayLayout, arrays
 from storage.ledger import BatchRecord, Stage, part_name, read_parts, table_of, to_parquet, write_part
 from storage.place import folder_at
 from storage.plan import RunPlan
-from storage.shard import encode
+from storage.shard import chunk, encode
 from storage.stored import ADDRESS, find_plan, lay_out, stored_plan
 from storage.threads import threads
 from tiling.errors import BadInput
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tilegate")
 
-Tiles = Mapping[tuple[int, int], NDArray[Any]]
-"""Core arrays by (row, col) in the grid of tiles."""
+Tiles = Mapping[tuple[int, int], NDArray[Any] | bytes]
+"""Core arrays, or what was packed of them, by (row, col) in the grid of tiles."""
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
@@ -86,6 +86,14 @@ class Run:
     def write_gate_pixels(self, batch: Batch, tiles: Tiles) -> dict[str, str]:
         """(band, y, x) cores on the gate plane. batch: of plan.gate_grid. See _write."""
         return self._write(FINE if self.plan.one_plane else GATE, batch, tiles)
+
+    def pack_pixels(self, core: NDArray[Any]) -> bytes:
+        """(band, y, x) core on the fine plane as its shard will hold it. Raises ValueError for another size or dtype."""
+        return chunk(self._arrays[FINE], core)
+
+    def pack_labels(self, core: NDArray[np.uint8]) -> bytes:
+        """(y, x) labels of a core, likewise."""
+        return chunk(self._arrays[MASK], core)
 
     def write_fine_pixels(self, batch: Batch, tiles: Tiles) -> dict[str, str]:
         """(band, y, x) cores on the fine plane, of what was segmented. See _write."""

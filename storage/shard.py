@@ -45,28 +45,33 @@ MISSING = 2**64 - 1
 """Offset and length of a chunk that is all background."""
 
 
-def encode(layout: ArrayLayout, tiles: Mapping[tuple[int, int], NDArray[Any]]) -> bytes:
+def encode(layout: ArrayLayout, tiles: Mapping[tuple[int, int], NDArray[Any] | bytes]) -> bytes:
     """The file of one batch, the same bytes in whatever order its tiles come; b"" when all of it is background.
 
-    tiles: {(row, col) within the batch: (band, h, w) or (y, x) core}; what is not there is 0, and so is what an edge
-    tile lacks. Raises ValueError for a tile that is not of this layout.
+    tiles: {(row, col) within the batch: (band, h, w) or (y, x) core, or what `chunk` made of it}; what is not there is
+    0, and so is what an edge tile lacks. Raises ValueError for a tile that is not of this layout.
     """
-    held = {place: tiles[place] for place in sorted(tiles) if _holds(_fits(layout, place, tiles[place]))}
-    if not held:
-        return b""
-    return _chunk(layout, _canvas(layout, held)) if layout.shards is None else _shard(layout, held)
+    for place in tiles:
+        if min(place) < 0 or max(place) >= layout.batch_tiles:
+            side = layout.batch_tiles
+            raise ValueError(f"{layout.name}: no tile of a batch of {side} x {side} lies at {place}")
+    ordered = {place: tiles[place] for place in sorted(tiles)}
+    return _canvas(layout, ordered) if layout.shards is None else _shard(layout, ordered)
 
 
-def _fits(layout: ArrayLayout, place: tuple[int, int], core: NDArray[Any]) -> NDArray[Any]:
+def chunk(layout: ArrayLayout, core: NDArray[Any] | bytes) -> bytes:
+    """One tile of a layout with shards, encoded unless it is already; b"" when all of it is background. Raises ValueError."""
+    if isinstance(core, bytes):
+        return core
+    return _encoded(layout, _padded(core, layout.chunks)) if _holds(_fits(layout, core)) else b""
+
+
+def _fits(layout: ArrayLayout, core: NDArray[Any]) -> NDArray[Any]:
     """The core of a tile that belongs here."""
     tile = (*layout.chunks[:-2], layout.tile_px, layout.tile_px)
-    inside = min(place) >= 0 and max(place) < layout.batch_tiles
     small = core.shape[:-2] == tile[:-2] and core.ndim == len(tile) and max(core.shape[-2:]) <= layout.tile_px
-    if not (inside and small and core.dtype.newbyteorder("=") == np.dtype(layout.dtype)):
-        raise ValueError(
-            f"{layout.name}: no tile of {tile} {layout.dtype} in {layout.batch_tiles} x {layout.batch_tiles}: "
-            f"{core.shape} {core.dtype} at {place}"
-        )
+    if not (small and core.dtype.newbyteorder("=") == np.dtype(layout.dtype)):
+        raise ValueError(f"{layout.name}: no tile of {tile} {layout.dtype}: {core.shape} {core.dtype}")
     return core
 
 
@@ -75,24 +80,25 @@ def _holds(core: NDArray[Any]) -> bool:
     return bool(core[..., 0, :].any() or core.any())
 
 
-def _shard(layout: ArrayLayout, held: Mapping[tuple[int, int], NDArray[Any]]) -> bytes:
-    chunks = list(threads().map(lambda core: _chunk(layout, _padded(core, layout.chunks)), held.values()))
+def _shard(layout: ArrayLayout, tiles: Mapping[tuple[int, int], NDArray[Any] | bytes]) -> bytes:
+    chunks = list(threads().map(lambda core: chunk(layout, core), tiles.values()))
     index = np.full((layout.batch_tiles, layout.batch_tiles, 2), MISSING, "<u8")
     offset = 0
-    for place, chunk in zip(held, chunks, strict=True):
-        index[place] = offset, len(chunk)
-        offset += len(chunk)
+    for place, part in zip(tiles, chunks, strict=True):
+        if part:
+            index[place] = offset, len(part)
+            offset += len(part)
     table = index.tobytes()
-    return b"".join([*chunks, table, google_crc32c.value(table).to_bytes(4, "little")])
+    return b"".join([*chunks, table, google_crc32c.value(table).to_bytes(4, "little")]) if offset else b""
 
 
-def _canvas(layout: ArrayLayout, held: Mapping[tuple[int, int], NDArray[Any]]) -> NDArray[Any]:
+def _canvas(layout: ArrayLayout, tiles: Mapping[tuple[int, int], NDArray[Any] | bytes]) -> bytes:
     """All tiles in one chunk."""
     canvas, side = np.zeros(layout.chunks, layout.dtype), layout.tile_px
-    for (row, col), core in held.items():
-        height, width = core.shape[-2:]
+    for (row, col), core in tiles.items():
+        height, width = _fits(layout, np.asarray(core)).shape[-2:]
         canvas[..., row * side : row * side + height, col * side : col * side + width] = core
-    return canvas
+    return _encoded(layout, canvas) if canvas.any() else b""
 
 
 def _padded(core: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
@@ -104,7 +110,7 @@ def _padded(core: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     return whole
 
 
-def _chunk(layout: ArrayLayout, values: NDArray[Any]) -> bytes:
+def _encoded(layout: ArrayLayout, values: NDArray[Any]) -> bytes:
     """Codecs bytes (little-endian) and blosc; other threads run meanwhile."""
     little = np.dtype(layout.dtype).newbyteorder("<")
     codec = Blosc(CODEC, LEVEL, SHUFFLES[layout.shuffle], typesize=little.itemsize)

@@ -18,7 +18,7 @@ from zarr.storage import MemoryStore
 
 from storage.describe import descriptions
 from storage.layout import ArrayLayout
-from storage.shard import encode
+from storage.shard import chunk, encode
 from tiling.grid import Batch, TileGrid
 
 HOUSE = Path(__file__).parents[2]
@@ -103,6 +103,18 @@ def test_zarr_itself_would_store_the_same_chunks(shape: tuple[int, int], bands: 
         if theirs is not None:
             assert chunks_of(theirs.to_bytes()) == chunks_of(ours)
             assert len(theirs) == len(ours)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_tiles_may_be_encoded_before_their_shard(seed: int) -> None:
+    """The same bytes, whichever of them waited as arrays; background is no chunk either way."""
+    grid, rng = TileGrid(shape_px=(30, 20), tile_px=8, batch_tiles=4), np.random.default_rng(seed)
+    layout = layout_of(grid, 2, "uint16", sharded=True)
+    cores = cut(grid.batch(0, 0), rng.integers(0, 4, layout.shape).astype("uint16"))
+    cores |= {place: core * 0 for place, core in cores.items() if rng.random() < 0.3}
+    some = {place: chunk(layout, core) if rng.random() < 0.5 else core for place, core in cores.items()}
+    assert encode(layout, some) == encode(layout, cores)
+    assert [chunk(layout, core) == b"" for core in cores.values()] == [not core.any() for core in cores.values()]
 
 
 def chunks_of(shard: bytes) -> list[bytes | None]:
