@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -20,11 +20,11 @@ from storage.layout import FINE, GATE, MASK, ArrayLayout, arrays
 from storage.ledger import BatchRecord, Stage, part_name, read_parts, table_of, to_parquet, write_part
 from storage.place import folder_at
 from storage.plan import RunPlan
-from storage.shard import chunk, encode
+from storage.shard import chunk, decode, encode
 from storage.stored import ADDRESS, find_plan, lay_out, stored_plan
 from storage.threads import threads
 from tiling.errors import BadInput
-from tiling.grid import Batch
+from tiling.grid import Batch, Tile
 from tiling.record import TileRecord
 
 if TYPE_CHECKING:
@@ -148,6 +148,16 @@ class Run:
 
         return zarr.open_array(self._folder.zarr(f"run.zarr/{name}"), mode="r", zarr_format=3)
 
+    def labels(self, batch: Batch, tiles: Sequence[Tile]) -> Iterator[NDArray[np.uint8]]:
+        """(y, x) labels of the cores of tiles of a batch that hold some. Raises BadInput when they are damaged."""
+        shard, side = self._shard_of(MASK, batch), self.plan.grid.batch_tiles
+        places = [(tile.row - batch.row * side, tile.col - batch.col * side) for tile in tiles]
+        try:
+            for tile, whole in zip(tiles, decode(self._arrays[MASK], self.read(shard) or b"", places), strict=True):
+                yield whole[: tile.core.height, : tile.core.width]
+        except ValueError as error:
+            raise BadInput(f"{self.uri}/{shard} is gone or damaged ({error}). Mend it: tilegate resume") from error
+
     def write_tiles(self, tiles: list[TileRecord]) -> None:
         """tiles.parquet: the ledger compacted, one row per tile of the grid."""
         self.write("tiles.parquet", to_parquet(table_of(tiles, self.plan.classes)))
@@ -173,7 +183,10 @@ class Run:
         self._folder.remove(ADDRESS)
 
     def _shard(self, name: str, record: BatchRecord) -> str:
-        return f"run.zarr/{self._arrays[name].shard_file(record.row, record.col)}"
+        return self._shard_of(name, record)
+
+    def _shard_of(self, name: str, batch: Batch | BatchRecord) -> str:
+        return f"run.zarr/{self._arrays[name].shard_file(batch.row, batch.col)}"
 
     def _write(self, name: str, batch: Batch, tiles: Tiles) -> dict[str, str]:
         """The shard of a batch, whole and once. tiles: all that is not background, by (row, col) in the grid.
@@ -183,7 +196,7 @@ class Run:
         """
         layout, side = self._arrays[name], self.plan.grid.batch_tiles
         inside = {(row - batch.row * side, col - batch.col * side): core for (row, col), core in tiles.items()}
-        shard, data = f"run.zarr/{layout.shard_file(batch.row, batch.col)}", encode(layout, inside)
+        shard, data = self._shard_of(name, batch), encode(layout, inside)
         if not data:
             self._folder.remove(shard)
             return {name: ""}

@@ -23,7 +23,7 @@ at a third to a half of its speed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import google_crc32c
@@ -64,6 +64,28 @@ def chunk(layout: ArrayLayout, core: NDArray[Any] | bytes) -> bytes:
     if isinstance(core, bytes):
         return core
     return _encoded(layout, _padded(core, layout.chunks)) if _holds(_fits(layout, core)) else b""
+
+
+def decode(layout: ArrayLayout, shard: bytes, places: Iterable[tuple[int, int]]) -> Iterator[NDArray[Any]]:
+    """The chunks of a layout with shards at some places, whole tiles; zarr takes ten times as long for single ones.
+
+    Raises ValueError for bytes that are no shard of this layout, or one without a chunk there.
+    """
+    many = layout.batch_tiles
+    table, crc = shard[-16 * many * many - 4 : -4], shard[-4:]
+    if len(table) != 16 * many * many or google_crc32c.value(table).to_bytes(4, "little") != crc:
+        raise ValueError(f"{layout.name}: no shard of {many} x {many} tiles, or a damaged one")
+    index = np.frombuffer(table, "<u8").reshape(many, many, 2)
+    little = np.dtype(layout.dtype).newbyteorder("<")
+    for place in places:
+        offset, length = index[place].tolist()
+        if offset == MISSING:
+            raise ValueError(f"{layout.name}: the shard holds no chunk at {place}")
+        try:
+            values = numcodecs.blosc.decompress(shard[offset : offset + length])
+        except RuntimeError as error:
+            raise ValueError(f"{layout.name}: the chunk at {place} is damaged") from error
+        yield np.frombuffer(values, little).reshape(layout.chunks)
 
 
 def _fits(layout: ArrayLayout, core: NDArray[Any]) -> NDArray[Any]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flows.span import BatchKey
-from storage.layout import FINE, GATE, MASK
+from storage.layout import FINE, GATE
 from storage.run import Run
 from tiling.errors import BadData, BadInput
-from tiling.grid import TileGrid
+from tiling.grid import Tile
 from tiling.info import Plane
 from tiling.open import open_source
 from tiling.record import TileRecord
@@ -21,6 +21,8 @@ from tiling.source import Pixels
 from tiling.window import Window
 
 Floats = NDArray[np.float64]
+Block = tuple[Window, NDArray[np.generic]]
+"""A part of an array, and where it lies."""
 SAMPLES, MASK_SAMPLES = 2, 4
 """Stored pixels looked at under one thumbnail pixel, along each side: a picture needs no more, what is rare does."""
 
@@ -62,52 +64,49 @@ def stored_pixels(run: Run, shape: tuple[int, int]) -> Pixels:
     """The gate plane as the run keeps it, repeated where it is coarser than `shape`; 0 means no data there."""
     gate = run.plan.gate_grid
     small = min(shape[0], gate.shape_px[0]), min(shape[1], gate.shape_px[1])
-    stored = shrink(run.array(FINE if run.plan.one_plane else GATE), (batch.core for batch in gate.batches()), small)
+    array = run.array(FINE if run.plan.one_plane else GATE)
+    blocks = ((batch.core, np.asarray(array[:, *batch.core.slices])) for batch in gate.batches())
+    stored = shrink(blocks, array.shape, small)
     y, x = (np.arange(side) * few // side for side, few in zip(shape, small, strict=True))
     grown = stored[:, y[:, None], x[None, :]]
     return Pixels(grown, (grown != 0).any(0))
 
 
 def small_mask(run: Run, tiles: Iterable[TileRecord], shape: tuple[int, int]) -> Floats:
-    """(class, h, w): share of each class under every pixel. tiles: those with something; only around them is read."""
-    array, windows = run.array(MASK), around(run.plan.grid, tiles)
-    labels = range(1, len(run.plan.classes) + 1)
-    return np.concatenate([shrink(array, windows, shape, label) for label in labels])
+    """(class, h, w): share of each class under every pixel. tiles: those with something; only they are read."""
+    labels = np.arange(1, len(run.plan.classes) + 1, dtype=np.uint8)[:, None, None]
+    return shrink(labels_of(run, tiles), (len(labels), *run.plan.grid.shape_px), shape, labels)
 
 
-def around(grid: TileGrid, tiles: Iterable[TileRecord]) -> list[Window]:
-    """One window per batch that covers the cores of its tiles."""
-    cores = defaultdict[BatchKey, list[Window]](list)
+def labels_of(run: Run, tiles: Iterable[TileRecord]) -> Iterator[Block]:
+    """The mask of some tiles, batch by batch."""
+    grid, batches = run.plan.grid, defaultdict[BatchKey, list[Tile]](list)
     for tile in tiles:
-        cores[grid.batch_of(tile.row, tile.col)].append(grid.tile(tile.row, tile.col).core)
-    return [covering(windows) for _, windows in sorted(cores.items())]
+        batches[grid.batch_of(tile.row, tile.col)].append(grid.tile(tile.row, tile.col))
+    for key, held in sorted(batches.items()):
+        yield from zip((tile.core for tile in held), run.labels(grid.batch(*key), held), strict=True)
 
 
-def covering(windows: Sequence[Window]) -> Window:
-    """The smallest window that holds them all."""
-    y, x = min(w.y for w in windows), min(w.x for w in windows)
-    height, width = max(w.y_stop for w in windows) - y, max(w.x_stop for w in windows) - x
-    return Window(y=y, x=x, height=height, width=width)
+def shrink(
+    blocks: Iterable[Block], full: tuple[int, ...], shape: tuple[int, int], labels: NDArray[np.uint8] | None = None
+) -> Floats:
+    """(band, h, w) means of blocks of an array, or the share of each label; outside of them it holds nothing but 0.
 
-
-def shrink(array: Any, windows: Iterable[Window], shape: tuple[int, int], label: int | None = None) -> Floats:
-    """(band, h, w) means of an array (…, y, x), or one label's share; outside of `windows` it holds nothing but 0."""
-    bands = 1 if array.ndim == 2 else array.shape[0]
-    many = SAMPLES if label is None else MASK_SAMPLES
-    rows, cols = (_samples(side, small, many) for side, small in zip(array.shape[-2:], shape, strict=True))
-    total = np.zeros((bands, *shape))
-    for window in windows:
-        part_y, part_x = window.slices
-        block = np.asarray(array[..., part_y, part_x])
+    full: (band, y, x) of the array. labels: (label, 1, 1).
+    """
+    many = SAMPLES if labels is None else MASK_SAMPLES
+    rows, cols = (_samples(side, small, many) for side, small in zip(full[-2:], shape, strict=True))
+    total = np.zeros((full[0], *shape))
+    for window, block in blocks:
         y, x = rows.within(window.y, window.y_stop), cols.within(window.x, window.x_stop)
         if y.size and x.size:
-            block = block[
+            seen = block[
                 ..., y[0] * rows.step_px - window.y :: rows.step_px, x[0] * cols.step_px - window.x :: cols.step_px
             ]
-            block = (block if label is None else block == label).reshape(bands, y.size, x.size)
+            seen = seen if labels is None else seen == labels
             places = rows.places[y], cols.places[x]
             into = tuple(slice(along[0], along[-1] + 1) for along in places)
-            total[:, into[0], into[1]] += _sum_alike(_sum_alike(block, places[1], -1), places[0], -2)
+            total[:, into[0], into[1]] += _sum_alike(_sum_alike(seen, places[1], -1), places[0], -2)
     return total / np.outer(np.bincount(rows.places), np.bincount(cols.places))
 
 

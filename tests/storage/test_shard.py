@@ -18,7 +18,7 @@ from zarr.storage import MemoryStore
 
 from storage.describe import descriptions
 from storage.layout import ArrayLayout
-from storage.shard import chunk, encode
+from storage.shard import chunk, decode, encode
 from tiling.grid import Batch, TileGrid
 
 HOUSE = Path(__file__).parents[2]
@@ -102,6 +102,10 @@ def test_zarr_itself_would_store_the_same_chunks(shape: tuple[int, int], bands: 
         assert (theirs is None) == (not ours)
         if theirs is not None:
             assert chunks_of(theirs.to_bytes()) == chunks_of(ours)
+            for place, core in cut(batch, plane).items():
+                if core.any():
+                    (found,) = decode(layout, theirs.to_bytes(), [place])
+                    np.testing.assert_array_equal(found[:, : core.shape[1], : core.shape[2]], core)
             assert len(theirs) == len(ours)
 
 
@@ -115,6 +119,26 @@ def test_tiles_may_be_encoded_before_their_shard(seed: int) -> None:
     some = {place: chunk(layout, core) if rng.random() < 0.5 else core for place, core in cores.items()}
     assert encode(layout, some) == encode(layout, cores)
     assert [chunk(layout, core) == b"" for core in cores.values()] == [not core.any() for core in cores.values()]
+
+
+def test_what_is_no_whole_shard_is_not_decoded() -> None:
+    """A cut file, a changed index, a changed chunk, a tile that is not there: never pixels of something else."""
+    layout = layout_of(TileGrid(shape_px=(16, 16), tile_px=8, batch_tiles=2), 1, "uint8", sharded=True)
+    shard = encode(layout, {(0, 0): np.arange(64, dtype=np.uint8).reshape(1, 8, 8)})
+    (whole,) = decode(layout, shard, [(0, 0)])
+    assert whole.ravel().tolist() == list(range(64))
+    index = bytearray(shard)
+    index[-20] ^= 1
+    chunk_start = b"\xff" * 16 + shard[16:]
+    for broken, place in (
+        (b"", (0, 0)),
+        (shard[:-1], (0, 0)),
+        (bytes(index), (0, 0)),
+        (chunk_start, (0, 0)),
+        (shard, (1, 1)),
+    ):
+        with pytest.raises(ValueError, match="pixels/some"):
+            list(decode(layout, broken, [place]))
 
 
 def chunks_of(shard: bytes) -> list[bytes | None]:
