@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from downstream.audit import promised, tiles_for
-from flows.gate_stage import gate_tiles, read_of_interest
+from flows.gate_stage import read_of_interest
 from flows.job import Job, open_job
 from flows.objective import image_block, objective_warning
 from flows.planning import draft_plan
 from flows.radiometry import radiometry_block, radiometry_text
 from flows.reading import read_tiles
 from flows.recipe import Recipe
+from flows.scoring import gate_tiles
 from flows.segment_stage import require_labels
 from flows.span import GATE_TILES_PER_SPAN, SEGMENT_TILES_PER_SPAN, cut_spans
 from flows.zones.aoi import split

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from classifiers.bundle_contract import Wanted
 from classifiers.gate import positive_columns
 from classifiers.protocol import Classifier, ModelId
 from classifiers.rules import RULES, Rule, find_rule
-from classifiers.seen import dtype_seen
 from downstream.audit import tiles_for
 from downstream.protocol import Segmenter
 from flows.models import gate_runtime, open_gate, open_segmenter, segmenter_runtime, settled
@@ -20,6 +18,14 @@ from flows.overlap import begun, models
 from flows.radiometry import settled_radiometry
 from flows.recall import contracted
 from flows.recipe import Recipe
+from flows.requirements import (
+    missing_bands,
+    needed_bands,
+    require_bands,
+    require_dtype,
+    require_pixel_size,
+    require_side,
+)
 from flows.zones.aoi import planned_aoi
 from storage.plan import RunPlan
 from tiling.coarse import read_coarse
@@ -30,7 +36,6 @@ from tiling.info import ImageInfo, PixelSize, Plane, native_plane, plane_at
 from tiling.open import gdal_path, open_source
 from tiling.pixel_area import pixel_areas
 from tiling.source import Pixels, Source, SourceSpec
-from tiling.stack import blank_stack
 
 log = logging.getLogger("tilegate")
 
@@ -143,7 +148,7 @@ class CoarseOnce:
             return rule.cut
         bands = self._source.info.bands
         if any(name not in bands for name in rule.bands):
-            raise BadInput(_missing_bands(self._source.info, rule.bands, rule.name))
+            raise BadInput(missing_bands(self._source.info, rule.bands, rule.name))
         if self._coarse is None:
             self._coarse = read_coarse(self._source, COARSE_PX)
         picked = self._coarse.data[[bands.index(name) for name in rule.bands]]
@@ -153,47 +158,6 @@ class CoarseOnce:
 def _with(recipe: Recipe, **parts: dict[str, Any]) -> Recipe:
     """The recipe with some fields of its parts changed."""
     return recipe.model_copy(update={k: getattr(recipe, k).model_copy(update=v) for k, v in parts.items()})
-
-
-def needed_bands(segmenter: Segmenter, gate: Classifier) -> tuple[str, ...]:
-    """The segmenter's bands, then those only the gate wants."""
-    return tuple(dict.fromkeys((*segmenter.bands, *gate.bands)))
-
-
-def require_bands(
-    spec: SourceSpec, info: ImageInfo, needed: Sequence[str], recipe: str
-) -> tuple[SourceSpec, ImageInfo]:
-    """The same image with just the bands the models read. Raises BadInput naming the bands there are."""
-    missing = [name for name in needed if name not in info.bands]
-    if missing:
-        raise BadInput(_missing_bands(info, needed, f"recipe {recipe}"))
-    if info.kind == "slide" and not spec.bands and tuple(needed) == info.bands:
-        return spec, info
-    wanted = dict(spec.bands) or {name: name for name in info.bands}
-    narrow = replace(spec, bands=tuple((name, wanted[name]) for name in needed))
-    with_bands = open_source(narrow)
-    try:
-        return narrow, with_bands.info
-    finally:
-        with_bands.close()
-
-
-def _missing_bands(info: ImageInfo, needed: Sequence[str], who: str) -> str:
-    missing = " and ".join(name for name in needed if name not in info.bands)
-    example = ",".join(f"{name}={number}" for number, name in enumerate(needed, start=1))
-    return (
-        f"{info.uri}: {who} needs band {missing}, but the image's bands are {', '.join(info.bands)}. "
-        f"Say which is which by number or name, for instance --bands {example}"
-    )
-
-
-def require_dtype(info: ImageInfo, model: ModelId) -> None:
-    """Raise BadInput when pixels are not of the type a model was trained on: the same number is another brightness."""
-    if model.dtype not in (None, dtype_seen(info.dtype, model, info.radiometry)):
-        raise BadInput(
-            f"{info.uri} holds {info.dtype} values; {model.name} was trained on {model.dtype}. "
-            f"Convert the image to {model.dtype} the way its training data was (see its model card)."
-        )
 
 
 def fine_plane(info: ImageInfo, recipe: Recipe, model: ModelId) -> Plane:
@@ -212,18 +176,6 @@ def fine_plane(info: ImageInfo, recipe: Recipe, model: ModelId) -> Plane:
     return plane
 
 
-def require_pixel_size(info: ImageInfo, size: PixelSize, model: ModelId) -> None:
-    """Raise BadInput when a model would see pixels of a size it was not made for. size: of its plane."""
-    if model.takes(size):
-        return
-    assert model.pixel_size is not None  # rules take any
-    low, high = model.pixel_size_range
-    raise BadInput(
-        f"{info.uri}: {model.name} would see pixels of {size.text}; it is valid for {low:g} to {high:g} times "
-        f"{model.pixel_size.text}. Bring an image of that pixel size, or choose a model made for this one."
-    )
-
-
 def fill_gate(recipe: Recipe, info: ImageInfo, fine: Plane, gate: Classifier) -> Recipe:
     """The recipe with the gate's threshold and downsample filled in."""
     positive_columns(gate.classes, recipe.gate.positive)
@@ -237,21 +189,6 @@ def fill_gate(recipe: Recipe, info: ImageInfo, fine: Plane, gate: Classifier) ->
     require_pixel_size(info, fine_size.times((downsample, downsample)), gate.model)
     audit = {} if recipe.audit.bound is None else {"tiles": tiles_for(recipe.audit.bound)}
     return _with(recipe, gate={"threshold": threshold, "downsample": downsample}, audit=audit)
-
-
-def require_side(plan: RunPlan, gate: Classifier) -> None:
-    """Raise BadInput when the gate cannot score tiles of the planned side: now, and not at each of them."""
-    side = plan.gate_tile_px
-    try:
-        dtype = dtype_seen(plan.image.dtype, gate.model, plan.image.radiometry)
-        gate.score(blank_stack(plan.gate_grid.tile(0, 0), len(gate.bands), dtype))
-    except MemoryError:
-        raise
-    except Exception as error:  # whatever a network says of a side it was not made for
-        raise BadInput(
-            f"{gate.model.name} cannot score tiles of {side} x {side} px, which tile.size_px = {plan.grid.tile_px} makes "
-            f"of them on its plane: {' '.join(str(error).split()):.300}. Choose another tile.size_px."
-        ) from error
 
 
 def own_downsample(fine: PixelSize, gate: ModelId) -> float:

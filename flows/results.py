@@ -62,7 +62,7 @@ def publish(
     run.write_tiles(tiles)
     run.write("areas.csv", areas_csv(summary).encode())
     picture = io.BytesIO()
-    draw_overview(run, tiles, summary).save(picture, format="PNG", compress_level=3)
+    draw_overview(run, tiles, summary).save(picture, format="PNG", compress_level=1)
     run.write("overview.png", picture.getvalue())
     write_told(run, tiles, summary, picture.getvalue())
     if summary["status"] == "complete":

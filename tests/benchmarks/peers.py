@@ -20,15 +20,19 @@ from bench_images import make_images
 from bench_models import MEAN, STD, TILE_PX
 from bench_process import measure, python
 from bench_session import Session
-from bench_setup import Setup, clean_environment, scratch_run
+from bench_setup import ALL, Setup, clean_environment, run, scratch_run
 
 CROP_PX, QUICK_PX = 4096, 2048
 NEEDS = {"plain": "torch", "monai": "monai", "torchgeo": "torchgeo", "tiatoolbox": "tiatoolbox"}
 
 
 def bench_peers(session: Session, setup: Setup, pythons: Sequence[Path]) -> None:
-    """Each once on images of CROP_PX; beside them the plain loop on the same. pythons: interpreters that may have them."""
+    """Each once on images of CROP_PX; beside them the plain loop and tilegate on the same, without its gate.
+
+    pythons: interpreters that may have them.
+    """
     images = make_images(setup.folder / "images", QUICK_PX if setup.quick else CROP_PX)
+    session.measure("peers/tilegate", lambda: run(setup, images["slide"], setup.recipe("slide", TILE_PX), ALL))
     for name, package in NEEDS.items():
         able = next((path for path in (Path(sys.executable), *pythons) if has(path, package)), None)
         if able is None:
