@@ -109,8 +109,9 @@ def run(
 
 
 def clean_environment() -> dict[str, str]:
-    """Ours, without a Prefect that somebody has set up."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    """Ours, without a Prefect that somebody has set up, and with modules compiled once, as installed ones are."""
+    ours = ("PREFECT_", "PYTHONDONTWRITEBYTECODE")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 def summary_figures(summary: dict[str, Any]) -> dict[str, Any]:
