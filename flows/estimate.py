@@ -97,7 +97,9 @@ def bytes_per_task(plan: RunPlan) -> dict[str, int]:
 def _try_gate(job: Job) -> tuple[list[TileRecord], float]:
     """Gate a few batches spread over the image: (records, seconds per tile)."""
     rows, cols = job.plan.grid.shape_batches
-    keys = [(r, c) for r in range(rows) for c in range(cols) if split(job.aoi, job.plan.grid.batch(r, c).tiles)[0]]
+    keys = [(row, col) for row in range(rows) for col in range(cols)]
+    if job.aoi is not None:
+        keys = [key for key in keys if split(job.aoi, job.plan.grid.batch(*key).tiles)[0]]
     chosen = keys[:: max(1, len(keys) // SAMPLE_BATCHES)][:SAMPLE_BATCHES]
     assert job.gate is not None  # loaded before the clock starts
     started, records = time.perf_counter(), list[TileRecord]()
