@@ -23,7 +23,6 @@ from storage.attempts import Attempts
 from storage.ledger import BatchRecord
 from storage.plan import RunPlan
 from storage.run import Run
-from storage.threads import threads
 from tiling.grid import Tile
 from tiling.record import TileRecord
 from tiling.stack import MaskStack, TileStack, crop_to_core
@@ -47,7 +46,7 @@ def segment_span(run_path: str, batches: list[SegmentBatch]) -> SpanReport:
         assert job.segmenter is not None  # a model that cannot be loaded ends the run, not each of its tiles
         readings = ahead(reader, partial(read, job), ask(run, batches, attempts), TILES_AHEAD)
         labelled = ahead(models(), partial(label, job), readings, TILES_AHEAD)
-        packed = ahead(threads(), partial(pack, run), labelled, TILES_AHEAD)
+        packed = map(partial(pack, run), labelled)
         records = [write(run, attempts, batch) for batch in gather(batches, packed)]
     return report_span(records, time.monotonic() - started)
 
@@ -145,7 +144,7 @@ def label(job: Job, asked: Asked) -> Labelled:
 
 
 def pack(run: Run, labelled: Labelled) -> Packed:
-    """The tile encoded, while the next ones are labelled."""
+    """The tile encoded, while models are busy with the next ones."""
     labels, pixels = labelled.labels, labelled.pixels
     return Packed(
         record=labelled.record,
